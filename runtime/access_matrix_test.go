@@ -230,12 +230,6 @@ func isAllowed(status int, text []byte) bool {
 // call makes a request of an operation, about order-1 where it is about a stream.
 func (n *matrixNode) call(t *testing.T, token, operation string) (int, []byte) {
 	t.Helper()
-	if strings.Contains(operation, "{subscription}") {
-		n.subscription(t)
-	}
-	method, path, _ := strings.Cut(operation, " ")
-	path = strings.NewReplacer("{stream}", "order-1", "{id}", n.event, "{subscription}", "orders", "{progress}", "p", "{kind}", "k", "{category}", "order",
-		"{plugin}", "none", "{version}", "1", "{binding}", "none", "{key}", "none", "{position}", "1", "{code}", "forbidden").Replace(path)
 	body := map[string]string{
 		"POST /v1/streams/{stream}/events":             `{"type":"T","data":1}`,
 		"POST /v1/streams/{stream}/links":              `{"links":["` + n.event + `"]}`,
@@ -251,11 +245,23 @@ func (n *matrixNode) call(t *testing.T, token, operation string) (int, []byte) {
 		"POST /v1/session":                             `{"token":"` + n.tokens["admin"] + `"}`,
 		"POST /v1/tickets":                             `{"path":"/v1/server"}`,
 	}[operation]
+	if method, _, _ := strings.Cut(operation, " "); body == "" && (method == http.MethodPost || method == http.MethodPut) {
+		body = "{}"
+	}
+	return n.send(t, token, operation, body)
+}
+
+// send makes a request of an operation with a body.
+func (n *matrixNode) send(t *testing.T, token, operation, body string) (int, []byte) {
+	t.Helper()
+	if strings.Contains(operation, "{subscription}") {
+		n.subscription(t)
+	}
+	method, path, _ := strings.Cut(operation, " ")
+	path = strings.NewReplacer("{stream}", "order-1", "{id}", n.event, "{subscription}", "orders", "{progress}", "p", "{kind}", "k", "{category}", "order",
+		"{plugin}", "none", "{version}", "1", "{binding}", "none", "{key}", "none", "{position}", "1", "{code}", "forbidden").Replace(path)
 	if operation == "DELETE /v1/streams/{stream}" {
 		path += "?expect=99" // the stream stays
-	}
-	if body == "" && (method == http.MethodPost || method == http.MethodPut) {
-		body = "{}"
 	}
 	return as(t, token, method, n.URL()+path, body)
 }

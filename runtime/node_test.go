@@ -349,7 +349,7 @@ func TestAnswersWhileStarting(t *testing.T) {
 			body   string
 		}{
 			"/livez":          {http.StatusOK, "ok\n"},
-			"/readyz":         {http.StatusServiceUnavailable, "not ready\nstarting: the node is opening its log, and has read 0 of 0 MB\n"},
+			"/readyz":         {http.StatusServiceUnavailable, "not ready\nstarting: the node is opening its log, and has read 0 of 0 MiB\n"},
 			"/healthz":        {http.StatusServiceUnavailable, "not ready\n"},
 			"/v1/events":      {http.StatusServiceUnavailable, `"code":"starting"`},
 			"/v1/ws":          {http.StatusServiceUnavailable, `"code":"starting"`},

@@ -45,7 +45,7 @@ func badEvents() map[string]struct{ event, code string } {
 		"long content type":         {`{"type":"A","dataBase64":"","contentType":"` + strings.Repeat("x", 257) + `"}`, "invalid_content_type"},
 		"content type is a number":  {`{"type":"A","dataBase64":"","contentType":1}`, "invalid_request"},
 		"an event is a number":      {`7`, "invalid_request"},
-		"an event is null":          {`null`, "invalid_event_type|invalid_data"},
+		"an event is null":          {`null`, "invalid_request|invalid_data"},
 		"a field stands twice":      {`{"type":"A","type":"B","data":1}`, "invalid_request"},
 		"deep data":                 {`{"type":"A","data":` + strings.Repeat("[", 513) + strings.Repeat("]", 513) + `}`, "data_too_complex"},
 		"deep metadata":             {`{"type":"A","data":1,"metadata":` + strings.Repeat(`{"a":`, 513) + "1" + strings.Repeat("}", 513) + `}`, "data_too_complex"},

@@ -44,7 +44,7 @@ func TestBadRetention(t *testing.T) {
 	for body, code := range map[string]core.Code{
 		`{"maxAgeMs":-1}`: "invalid_retention", `{"maxAgeMs":0}`: "invalid_retention", `{"maxAgeMs":999}`: "invalid_retention", `{"maxAgeMs":9007199254740991}`: "invalid_retention",
 		`{"maxCount":0}`: "invalid_retention", `{"truncateBefore":3}`: "invalid_retention", `{"truncateBefore":0}`: "invalid_retention",
-		`{"maxAge":"30d"}`: "invalid_request", `{"maxCount":1.5}`: "invalid_request", `null`: "invalid_retention", `{}`: "invalid_retention", `{"maxCount":null}`: "invalid_retention", `[]`: "invalid_request",
+		`{"maxAge":"30d"}`: "invalid_request", `{"maxCount":1.5}`: "invalid_request", `null`: "invalid_request", `{}`: "invalid_retention", `{"maxCount":null}`: "invalid_retention", `[]`: "invalid_request",
 	} {
 		n.do("PUT", retentionPath, body).isError(t, code)
 	}

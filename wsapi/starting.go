@@ -38,7 +38,7 @@ func (s *Starting) err() *core.Error {
 		return core.Errorf(core.CodeStarting, "the node waits for its database (%w)", why)
 	}
 	if total := s.total.Load(); total > 0 {
-		return core.Errorf(core.CodeStarting, "the node is opening its log, and has read %d of %d MB", s.done.Load()/1e6, total/1e6)
+		return core.Errorf(core.CodeStarting, "the node is opening its log, and has read %d of %d MiB", s.done.Load()>>20, total>>20)
 	}
 	return core.Errorf(core.CodeStarting, "the node is opening its log")
 }

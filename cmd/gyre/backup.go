@@ -63,7 +63,7 @@ func (a *app) backup(ctx context.Context, config disk.BackupConfig) error {
 		meter := a.newMeter("backup", 0)
 		defer meter.finish()
 		config.Progress = func(done, total int64) {
-			meter.show(done, fmt.Sprintf("%s of %s", megabytes(done), megabytes(total)))
+			meter.show(done, fmt.Sprintf("%s of %s", byteCount(done), byteCount(total)))
 		}
 		result, err = disk.Backup(ctx, client, config)
 		meter.finish()
@@ -84,7 +84,7 @@ func (a *app) backup(ctx context.Context, config disk.BackupConfig) error {
 
 func (b backedUp) words() string {
 	return fmt.Sprintf("%s\n%s\n  copied    %s, %s", b.Backup, backupWords(b.Log, b.Files, b.Bytes, b.End, b.Earliest),
-		howMany(uint64(b.Copied), "file", "files"), megabytes(b.CopiedBytes))
+		howMany(uint64(b.Copied), "file", "files"), byteCount(b.CopiedBytes))
 }
 
 // backupWords says what a backup is.
@@ -95,7 +95,7 @@ func backupWords(log string, files int, bytes int64, end core.BackupPoint, earli
 		fmt.Fprintf(&w, "  from      %s\n", pointWords(earliest))
 	}
 	fmt.Fprintf(&w, "  until     %s\n", pointWords(&end))
-	fmt.Fprintf(&w, "  files     %s, %s", comma(uint64(files)), megabytes(bytes))
+	fmt.Fprintf(&w, "  files     %s, %s", comma(uint64(files)), byteCount(bytes))
 	return w.String()
 }
 
@@ -173,7 +173,7 @@ func (a *app) restore(ctx context.Context, config disk.RestoreConfig) error {
 	meter := a.newMeter("restore", 0)
 	defer meter.finish()
 	config.To.Progress = func(done, total int64) {
-		meter.show(done, fmt.Sprintf("%s of %s", megabytes(done), megabytes(total)))
+		meter.show(done, fmt.Sprintf("%s of %s", byteCount(done), byteCount(total)))
 	}
 	result, err := disk.Restore(ctx, config)
 	meter.finish()
@@ -192,7 +192,7 @@ func (a *app) restore(ctx context.Context, config disk.RestoreConfig) error {
 }
 
 func (r restored) words() string {
-	return fmt.Sprintf("%s\n  log       %s, restored from %s\n  head      %s\n  size      %s", r.Data, r.Log, r.From, comma(r.Head), megabytes(r.Bytes))
+	return fmt.Sprintf("%s\n  log       %s, restored from %s\n  head      %s\n  size      %s", r.Data, r.Log, r.From, comma(r.Head), byteCount(r.Bytes))
 }
 
 // backupChecked is the printed result of a check of a backup.
@@ -213,7 +213,7 @@ func (a *app) verifyBackup(ctx context.Context, dir string) error {
 	meter := a.newMeter("verify", 0)
 	defer meter.finish()
 	report, err := disk.VerifyBackup(ctx, disk.BackupConfig{Dir: dir, Progress: func(done, total int64) {
-		meter.show(done, fmt.Sprintf("%s of %s", megabytes(done), megabytes(total)))
+		meter.show(done, fmt.Sprintf("%s of %s", byteCount(done), byteCount(total)))
 	}})
 	meter.finish()
 	if err != nil {

@@ -63,8 +63,8 @@ func latencyOf(samples []time.Duration) latency {
 func (r benchResult) words() string {
 	var b strings.Builder
 	d := time.Duration(r.Seconds * float64(time.Second))
-	fmt.Fprintf(&b, "%s: %s events, %.1f MB of data, %.2f s\n", r.Benchmark, comma(r.Events), float64(r.Bytes)/1e6, r.Seconds)
-	fmt.Fprintf(&b, "  throughput  %s, %.1f MB/s\n", rate(r.Events, d), float64(r.Bytes)/1e6/max(r.Seconds, 0.001))
+	fmt.Fprintf(&b, "%s: %s events, %s of data, %.2f s\n", r.Benchmark, comma(r.Events), byteCount(r.Bytes), r.Seconds)
+	fmt.Fprintf(&b, "  throughput  %s, %s/s\n", rate(r.Events, d), byteCount(int64(float64(r.Bytes)/max(r.Seconds, 0.001))))
 	fmt.Fprintf(&b, "  latency     p50 %.2f ms, p90 %.2f ms, p99 %.2f ms, p99.9 %.2f ms, max %.2f ms (%s)",
 		r.Latency.P50, r.Latency.P90, r.Latency.P99, r.Latency.P999, r.Latency.Max, r.What)
 	return b.String()

@@ -209,7 +209,7 @@ func (a *app) printSchema(ctx context.Context, config postgres.Config, list []po
 	}
 	for _, x := range indexes {
 		items = append(items, index{Index: x.Name, State: x.State, Bytes: x.Bytes})
-		there = append(there, []string{x.Name, string(x.State), megabytes(x.Bytes)})
+		there = append(there, []string{x.Name, string(x.State), byteCount(x.Bytes)})
 	}
 	for _, n := range nodes {
 		since := n.Since.UTC()

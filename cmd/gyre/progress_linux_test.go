@@ -104,19 +104,19 @@ func TestOpeningHasABar(t *testing.T) {
 	text := onTerminal(t, func(terminal *os.File) {
 		a := &app{stderr: screenOf(terminal)}
 		o := a.newOpening(newLogger(a.stderr, slog.LevelInfo))
-		o.show(1e6, 8e6) // too early to matter
+		o.show(1<<20, 8<<20) // too early to matter
 		if o.bar != nil {
 			t.Error("a bar at once")
 		}
 		o.began = o.began.Add(-noticeable)
-		for done := int64(2e6); done <= 8e6; done += 2e6 {
-			o.show(done, 8e6)
+		for done := int64(2 << 20); done <= 8<<20; done += 2 << 20 {
+			o.show(done, 8<<20)
 			time.Sleep(120 * time.Millisecond)
 		}
 		o.logger.Info("listening")
 		o.finish()
 	})
-	if lines := shown(text); len(lines) != 2 || !strings.Contains(lines[0], "msg=listening") || !strings.Contains(text, "║ [") || !strings.Contains(text, "4.0 MB of") {
+	if lines := shown(text); len(lines) != 2 || !strings.Contains(lines[0], "msg=listening") || !strings.Contains(text, "║ [") || !strings.Contains(text, "4.0 MiB") {
 		t.Errorf("the screen shows %q after %q", lines, text)
 	}
 }

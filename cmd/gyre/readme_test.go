@@ -12,20 +12,8 @@ import (
 	"testing"
 )
 
-// TestReadme runs the sessions of README.md, one after another, and compares what they
-// print.
-func TestReadme(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), "--data", filepath.Join(dir, "data"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _, _ = node.end(syscall.SIGKILL) })
-	if ran := runSession(t, node, "../../README.md"); ran < 10 {
-		t.Errorf("the sessions have %d commands", ran)
-	}
-}
+// TestReadme runs the sessions of README.md, one after another.
+func TestReadme(t *testing.T) { runPage(t, "../../README.md", 10) }
 
 // TestProgressDocs runs the session of docs/progress.md.
 func TestProgressDocs(t *testing.T) { runPage(t, "../../docs/progress.md", 7) }
@@ -42,33 +30,34 @@ func TestDeletingDocs(t *testing.T) { runPage(t, "../../docs/deleting.md", 12, "
 // TestReadingDocs runs the session of docs/reading.md.
 func TestReadingDocs(t *testing.T) { runPage(t, "../../docs/reading.md", 9) }
 
-// runPage runs the session of a page, which has so many commands, beside an empty node with flags.
+// TestBackupDocs runs the session of docs/backup.md.
+func TestBackupDocs(t *testing.T) { runPage(t, "../../docs/backup.md", 8) }
+
+// TestScavengingDocs runs the session of docs/scavenging.md.
+func TestScavengingDocs(t *testing.T) { runPage(t, "../../docs/scavenging.md", 9, "--hard-deletes") }
+
+// runPage runs the session of a page, which has so many commands, in a folder of its own, beside an
+// empty node with flags.
 func runPage(t *testing.T, page string, commands int, flags ...string) {
 	t.Helper()
 	t.Parallel()
 	dir := t.TempDir()
-	node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), append([]string{"--engine", "memory"}, flags...)...)
+	node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), append([]string{"--data", "data"}, flags...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _, _ = node.end(syscall.SIGKILL) })
-	if ran := runSession(t, node, page); ran != commands {
+	if ran := runSession(t, node, dir, page); ran != commands {
 		t.Errorf("the session has %d commands", ran)
 	}
 }
 
-// runSession runs the session of a document, compares what it prints, and returns how many
-// commands it has.
-func runSession(t *testing.T, node *process, document string) (ran int) {
-	t.Helper()
-	return runSessionIn(t, node, "", document)
-}
-
 // progressLines are what commands print where they take long: on a busy machine.
-var progressLines = regexp.MustCompile(`(?m)^[a-z ]+: .*( of [\d.]+ MB|, \d+%)\n`)
+var progressLines = regexp.MustCompile(`(?m)^[a-z ]+: .*( of [\d.]+ [KMGT]?i?B|, \d+%)\n`)
 
-// runSessionIn is runSession with the commands run in a folder.
-func runSessionIn(t *testing.T, node *process, dir, document string) (ran int) {
+// runSession runs the session of a document in a folder, compares what it prints, and returns how
+// many commands it has.
+func runSession(t *testing.T, node *process, dir, document string) (ran int) {
 	t.Helper()
 	for _, step := range session(t, document) {
 		var got string

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -78,7 +79,7 @@ func newRoot(a *app) *cobra.Command {
 		if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "" {
 			try += fmt.Sprintf(", or write -- before the arguments: %s … -- … -%s", cmd.CommandPath(), unknown.GetSpecifiedShortnames())
 		}
-		return usagef("%s", try).because("%v", err)
+		return usagef("%s", try).because("%s", flagProblem(err))
 	})
 	root.PersistentFlags().VarP(&a.output, "output", "o", "how to print: table, json or ndjson")
 	root.AddCommand(
@@ -89,6 +90,27 @@ func newRoot(a *app) *cobra.Command {
 	)
 	root.InitDefaultCompletionCmd()
 	return root
+}
+
+// flagProblem says what is wrong with a flag. Of a number the parser's error would name the parser.
+func flagProblem(err error) string {
+	var invalid *pflag.InvalidValueError
+	var number *strconv.NumError
+	if !errors.As(err, &invalid) || !errors.As(err, &number) {
+		return err.Error()
+	}
+	what := "it is not a whole number"
+	switch kind := invalid.GetFlag().Value.Type(); {
+	case errors.Is(number, strconv.ErrRange):
+		what = "it is out of range"
+	case kind == "bool":
+		what = "it is neither true nor false"
+	case strings.HasPrefix(kind, "uint"):
+		what = "it is not a whole number from 0 on"
+	case strings.HasPrefix(kind, "float"):
+		what = "it is not a number"
+	}
+	return strings.TrimSuffix(err.Error(), number.Error()) + what
 }
 
 // group makes cmd one that only has commands below it: alone it prints its help,

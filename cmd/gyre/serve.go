@@ -276,7 +276,7 @@ func (o *opening) show(done, total int64) {
 		if o.bar == nil {
 			o.bar = o.app.newMeter("opening the log", total)
 		}
-		o.bar.show(done, fmt.Sprintf("%s of %s", megabytes(done), megabytes(total)))
+		o.bar.show(done, fmt.Sprintf("%s of %s", byteCount(done), byteCount(total)))
 	}
 }
 

@@ -87,7 +87,7 @@ func (a *app) verify(ctx context.Context, data string, options disk.VerifyOption
 	meter := a.newMeter(label, 0)
 	defer meter.finish()
 	report, err := disk.Verify(ctx, disk.Config{Dir: data, Progress: func(done, total int64) {
-		meter.show(done, fmt.Sprintf("%s of %s", megabytes(done), megabytes(total)))
+		meter.show(done, fmt.Sprintf("%s of %s", byteCount(done), byteCount(total)))
 	}}, options)
 	meter.finish()
 	if errors.Is(err, core.CodeUnavailable) {
@@ -96,7 +96,7 @@ func (a *app) verify(ctx context.Context, data string, options disk.VerifyOption
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stderr, "%s checked, %s, %s, %s\n", howMany(report.Events, "event", "events"), megabytes(report.Bytes),
+	fmt.Fprintf(a.stderr, "%s checked, %s, %s, %s\n", howMany(report.Events, "event", "events"), byteCount(report.Bytes),
 		clock(meter.elapsed()), rate(int64(report.Events), meter.elapsed()))
 	found := foundBy(data, &report)
 	if err := printOne(a, found, verified.words); err != nil {
@@ -161,7 +161,7 @@ func (v verified) words() string {
 	if v.Blobs > 0 {
 		fmt.Fprintf(&b, "  blobs     %s\n", comma(v.Blobs))
 	}
-	fmt.Fprintf(&b, "  segments  %d, %s", v.Segments, megabytes(v.Bytes))
+	fmt.Fprintf(&b, "  segments  %d, %s", v.Segments, byteCount(v.Bytes))
 	if v.Tail > 0 {
 		fmt.Fprintf(&b, "\n  tail      %s bytes of a write that was cut off; the next start removes them", comma(v.Tail))
 	}
@@ -173,5 +173,3 @@ func (v verified) words() string {
 	}
 	return b.String()
 }
-
-func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }

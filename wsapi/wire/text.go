@@ -24,10 +24,14 @@ func Unmarshal(text []byte, v any) error {
 }
 
 // UnmarshalStrict is Unmarshal, but a field that v does not have is an error: in a
-// request it is more likely misspelt than from the future.
+// request it is more likely misspelt than from the future. Null is an error, too: it would leave v
+// empty.
 func UnmarshalStrict(text []byte, v any) error {
 	if err := json.Unmarshal(text, v, json.RejectUnknownMembers(true)); err != nil {
 		return requestError(err)
+	}
+	if jsontext.Value(text).Kind() == jsontext.KindNull {
+		return core.Errorf(core.CodeInvalidRequest, "the message cannot be null")
 	}
 	return nil
 }
