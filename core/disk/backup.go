@@ -44,7 +44,8 @@ type BackupResult struct {
 //
 // Errors: store_corrupt if the log is damaged, and the folder is then as it was; log_mismatch
 // and log_changed if the folder has a backup of another log, or of events that the log has lost;
-// folder_not_empty if it has something else; store_locked if another process writes it.
+// folder_not_empty if it has something else; store_locked if another process writes it;
+// not_supported if there are more files than a manifest can name.
 func Backup(ctx context.Context, source core.BackupSource, config BackupConfig) (BackupResult, error) {
 	if config.Dir == "" {
 		return BackupResult{}, core.Errorf(core.CodeInvalidRequest, "the folder of the backup is not set")
@@ -95,14 +96,7 @@ type backup struct {
 
 // begin locks the folder and finds what it has.
 func (b *backup) begin() (lock io.Closer, err error) {
-	if err := makeTarget(b.FS, b.Dir); err != nil {
-		return nil, err
-	}
-	lock, err = b.FS.Lock(b.Dir, false)
-	if errors.Is(err, errLocked) {
-		return nil, core.Errorf(core.CodeStoreLocked, "another process writes to %s", b.Dir)
-	}
-	if err != nil {
+	if lock, err = lockTarget(b.FS, b.Dir); err != nil {
 		return nil, err
 	}
 	if err = b.load(); err == nil {
@@ -451,7 +445,7 @@ func (r *pacedReader) Read(b []byte) (int, error) {
 
 // finish makes what was copied the backup.
 func (b *backup) finish() error {
-	if err := checkFiles(b.FS, b.Dir, &b.result.Backup); err != nil {
+	if _, err := checkFiles(b.FS, b.Dir, &b.result.Backup); err != nil {
 		return err
 	}
 	for _, folder := range []string{logFolder, blobFolder} {

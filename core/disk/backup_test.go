@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -796,6 +797,45 @@ func TestFoldersOfBackups(t *testing.T) {
 		if err := os.Remove(filepath.Join(backup, "manifest")); err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestCloseDuringABackup: Close does not wait until a file is compared with what was copied of it,
+// and that goes on.
+func TestCloseDuringABackup(t *testing.T) {
+	root := t.TempDir()
+	e := open(t, Config{Dir: filepath.Join(root, "data"), SegmentBytes: minSegmentBytes})
+	(&backedUp{scavenged: newScavenged(7)}).write(t, e, 100)
+	made := mustBackUp(t, e, BackupConfig{Dir: filepath.Join(root, "backup")})
+	first, asked := &made.Files[0], 0
+	content, err := e.BackupFile(askedContext{t.Context(), func() error {
+		if asked++; asked == 2 { // the first time is before the file is opened
+			return e.Close()
+		}
+		return nil
+	}}, *first, first.Bytes, first.Sum)
+	if err != nil || asked < 2 {
+		t.Fatalf("asked %d times: %v", asked, err)
+	}
+	if err := content.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestManifestThatIsTooLong: what could not be read again does not replace the manifest.
+func TestManifestThatIsTooLong(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	e := open(t, Config{Dir: filepath.Join(root, "data"), SegmentBytes: minSegmentBytes})
+	defer e.Close()
+	config := BackupConfig{Dir: filepath.Join(root, "backup")}
+	made := mustBackUp(t, e, config).Backup
+	made.Log = strings.Repeat("l", maxManifestBytes)
+	if err := writeManifest(osFS{}, config.Dir, &made); !errors.Is(err, core.CodeNotSupported) {
+		t.Errorf("%.100v", err)
+	}
+	if report, err := VerifyBackup(t.Context(), config); err != nil || !report.Clean() || report.Log != e.State().Log {
+		t.Errorf("the backup is %.1000v, %v", report, err)
 	}
 }
 

@@ -21,10 +21,15 @@ func checkContent(fs FS, path string, f *core.BackupFile) error {
 	if err != nil {
 		return err
 	}
+	return checkOpened(file, f, name)
+}
+
+// checkOpened is checkContent of an open file, which it closes.
+func checkOpened(file File, f *core.BackupFile, name backupName) error {
 	if name.segment == 0 {
 		content := core.VerifyBlob(name.blob, &blobFile{io.NewSectionReader(file, 0, f.Bytes), file})
 		defer func() { _ = content.Close() }()
-		_, _, err = sumOf(content)
+		_, err := sumOf(content)
 		return err
 	}
 	segment, err := newSegmentFile(file, name.segment)
@@ -37,7 +42,7 @@ func checkContent(fs FS, path string, f *core.BackupFile) error {
 
 // checkSegment checks every frame of a segment, up to just its end.
 func checkSegment(segment *segmentFile, f *core.BackupFile) error {
-	h, err := readSegmentHeader(segment)
+	h, err := segment.header()
 	if err != nil {
 		return err
 	}
@@ -52,35 +57,26 @@ func checkSegment(segment *segmentFile, f *core.BackupFile) error {
 	return err
 }
 
-// readSegmentHeader is segment.header with a file that is too short taken for damage.
-func readSegmentHeader(segment *segmentFile) (segmentHeader, error) {
-	h, err := segment.header()
-	if err == io.EOF {
-		err = corrupt(at(segment.number, 0), "the segment header is missing")
-	}
-	return h, err
-}
-
 // checkFiles checks that the files of a backup are there, and that its segments are those of one
-// log.
-func checkFiles(fs FS, dir string, b *core.Backup) error {
+// log. It returns the headers of these.
+func checkFiles(fs FS, dir string, b *core.Backup) ([]segmentHeader, error) {
 	headers, err := backupHeaders(fs, dir, b)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := checkChain(headers); err != nil {
-		return damagedBackup(logFolder, "%s", core.AsError(err).Detail)
+		return nil, damagedBackup(logFolder, "%s", core.AsError(err).Detail)
 	}
 	for i := range headers {
 		f := &b.Files[i]
 		switch h := &headers[i]; {
 		case h.log != b.Log:
-			return damagedBackup(f.Name, "it is of log %q", h.log)
+			return nil, damagedBackup(f.Name, "it is of log %q", h.log)
 		case i+1 < len(headers) && h.rewriting.id == 0 && headers[i+1].prevEnd != f.Bytes:
-			return damagedBackup(f.Name, "it has %d bytes, and the next segment says %d", f.Bytes, headers[i+1].prevEnd)
+			return nil, damagedBackup(f.Name, "it has %d bytes, and the next segment says %d", f.Bytes, headers[i+1].prevEnd)
 		}
 	}
-	return nil
+	return headers, nil
 }
 
 // backupHeaders reads the headers of the segments, and looks for all files.
@@ -111,12 +107,11 @@ func fileHeader(file File, f *core.BackupFile) (h segmentHeader, err error) {
 	if err != nil {
 		return h, err
 	}
-	sector := make([]byte, headerBytes)
-	if n, err := file.ReadAt(sector, 0); n < len(sector) {
-		return h, cannotRead(err)
+	if h, err = headerIn(file, name.segment); errors.Is(err, core.CodeStoreCorrupt) {
+		return h, damagedBackup(f.Name, "the segment header is damaged")
 	}
-	if h, err = decodeSegmentHeader(sector, name.segment); errors.Is(err, core.CodeStoreCorrupt) {
-		err = damagedBackup(f.Name, "the segment header is damaged")
+	if err != nil {
+		err = cannotRead(err)
 	}
 	return h, err
 }
@@ -155,8 +150,7 @@ func sumFile(fs FS, path string) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	sum, _, err := sumOf(io.NewSectionReader(file, 0, size))
-	return sum, err
+	return sumOf(io.NewSectionReader(file, 0, size))
 }
 
 // BackupReport is what VerifyBackup found.
@@ -203,7 +197,8 @@ func VerifyBackup(ctx context.Context, config BackupConfig) (r BackupReport, err
 		config.Progress(r.Bytes, total)
 	}
 	if r.Clean() {
-		err = r.problem(&core.BackupFile{Name: logFolder}, checkFiles(config.FS, config.Dir, &r.Backup))
+		_, err = checkFiles(config.FS, config.Dir, &r.Backup)
+		err = r.problem(&core.BackupFile{Name: logFolder}, err)
 	}
 	return r, err
 }

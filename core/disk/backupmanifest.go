@@ -25,12 +25,17 @@ const (
 	maxManifestBytes = 64 << 20
 )
 
+// encodeManifest refuses what would be too long to be read.
 func encodeManifest(b *core.Backup) ([]byte, error) {
 	text, err := json.MarshalIndent(b, "", " ")
 	if err != nil {
 		return nil, err
 	}
-	return sealManifest(append(text, '\n')), nil
+	sealed := sealManifest(append(text, '\n'))
+	if len(sealed) > maxManifestBytes {
+		return nil, core.Errorf(core.CodeNotSupported, "the manifest of a backup of %d files has %d bytes, more than %d", len(b.Files), len(sealed), maxManifestBytes)
+	}
+	return sealed, nil
 }
 
 // sealManifest puts the first line before the text.

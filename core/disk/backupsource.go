@@ -161,38 +161,49 @@ func fileSize(fs FS, name string) (int64, error) {
 }
 
 // BackupFile is core.BackupSource's. What is read is the file that was opened, whatever
-// takes its place.
+// takes its place, so Close does not wait for that.
 func (e *Engine) BackupFile(ctx context.Context, f core.BackupFile, from int64, sum uint32) (io.ReadCloser, error) {
-	if err := e.enter(ctx); err != nil {
-		return nil, err
-	}
-	defer e.inUse.RUnlock()
 	name, err := parseBackupName(&f)
 	if err != nil {
 		return nil, err
 	}
+	r, err := e.openCurrent(ctx, &f, name, from)
+	if err != nil {
+		return nil, cannotRead(err)
+	}
+	err = r.checkPrefix(f.Name, sum)
+	switch {
+	case err == nil:
+		return r, nil
+	case errors.Is(err, core.CodeLogChanged):
+		err = e.explainChange(r.file, &f, name, err)
+	default:
+		_ = r.Close()
+	}
+	return nil, cannotRead(err)
+}
+
+// openCurrent opens a file that is as it was listed, to be read from a byte on.
+func (e *Engine) openCurrent(ctx context.Context, f *core.BackupFile, name backupName, from int64) (*backupReader, error) {
+	if err := e.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer e.inUse.RUnlock()
 	if from < 0 || from > f.Bytes {
 		return nil, core.Errorf(core.CodeInvalidRequest, "file %s of %d bytes cannot be read from byte %d on", f.Name, f.Bytes, from)
 	}
 	file, err := e.fs.OpenFile(filepath.Join(e.dir, filepath.FromSlash(f.Name)), os.O_RDONLY)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, backupChanged(&f)
+		return nil, backupChanged(f)
 	}
 	if err != nil {
-		return nil, cannotRead(err)
+		return nil, err
 	}
-	r := &backupReader{ctx: ctx, file: file, at: from, end: f.Bytes}
-	if err = e.checkCurrent(r, &f, name); err == nil {
-		err = r.checkPrefix(f.Name, sum)
-	}
-	if errors.Is(err, core.CodeLogChanged) {
-		err = e.explainChange(&f, name, err)
-	}
-	if err != nil {
+	if err := e.checkCurrent(file, f, name); err != nil {
 		_ = file.Close()
-		return nil, cannotRead(err)
+		return nil, err
 	}
-	return r, nil
+	return &backupReader{ctx: ctx, file: file, at: from, end: f.Bytes}, nil
 }
 
 func backupChanged(f *core.BackupFile) error {
@@ -200,8 +211,8 @@ func backupChanged(f *core.BackupFile) error {
 }
 
 // checkCurrent checks that the file that was opened is f.
-func (e *Engine) checkCurrent(r *backupReader, f *core.BackupFile, name backupName) error {
-	size, err := r.file.Size()
+func (e *Engine) checkCurrent(file File, f *core.BackupFile, name backupName) error {
+	size, err := file.Size()
 	if err != nil {
 		return err
 	}
@@ -211,14 +222,7 @@ func (e *Engine) checkCurrent(r *backupReader, f *core.BackupFile, name backupNa
 		}
 		return nil
 	}
-	header := make([]byte, headerBytes)
-	if n, err := r.file.ReadAt(header, 0); n < len(header) {
-		if err == io.EOF {
-			err = corrupt(at(name.segment, 0), "the segment header is missing")
-		}
-		return err
-	}
-	h, err := decodeSegmentHeader(header, name.segment)
+	h, err := headerIn(file, name.segment)
 	if err != nil {
 		return err
 	}
@@ -237,13 +241,13 @@ func (e *Engine) checkCurrent(r *backupReader, f *core.BackupFile, name backupNa
 }
 
 // explainChange returns store_corrupt if a file is not as it was copied earlier because it is
-// damaged, and otherwise changed.
-func (e *Engine) explainChange(f *core.BackupFile, name backupName, changed error) error {
+// damaged, and otherwise changed. It closes the file.
+func (e *Engine) explainChange(file File, f *core.BackupFile, name backupName, changed error) error {
 	whole := *f
 	if name.segment > 0 {
 		whole.Bytes = e.durableBytes(name.segment) // where a frame ends, whatever the caller has
 	}
-	if err := checkContent(e.fs, filepath.Join(e.dir, filepath.FromSlash(f.Name)), &whole); err != nil {
+	if err := checkOpened(file, &whole, name); err != nil {
 		return err
 	}
 	return changed
@@ -273,27 +277,18 @@ type backupReader struct {
 // checkPrefix compares what is before the part with its checksum.
 func (r *backupReader) checkPrefix(name string, want uint32) error {
 	prefix := &backupReader{ctx: r.ctx, file: r.file, end: r.at}
-	sum, _, err := sumOf(prefix)
+	sum, err := sumOf(prefix)
 	if err == nil && sum != want {
 		err = core.Errorf(core.CodeLogChanged, "the first %d bytes of %s are others than those that were copied earlier", r.at, name)
 	}
 	return err
 }
 
-// sumOf reads r to its end.
-func sumOf(r io.Reader) (sum uint32, bytes int64, err error) {
-	buf := make([]byte, blobChunkBytes)
-	for {
-		n, err := r.Read(buf)
-		sum = crc32.Update(sum, castagnoli, buf[:n])
-		bytes += int64(n)
-		if err == io.EOF {
-			return sum, bytes, nil
-		}
-		if err != nil {
-			return sum, bytes, err
-		}
-	}
+// sumOf reads r to its end and returns the checksum.
+func sumOf(r io.Reader) (uint32, error) {
+	sum := crc32.New(castagnoli)
+	_, err := io.CopyBuffer(sum, r, make([]byte, blobChunkBytes))
+	return sum.Sum32(), err
 }
 
 func (r *backupReader) Read(b []byte) (int, error) {

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -45,11 +46,20 @@ func (f *segmentFile) header() (segmentHeader, error) {
 	if f.extents != nil {
 		return f.extents.header, nil
 	}
+	return headerIn(f.File, f.number)
+}
+
+// headerIn reads the header in the file of a segment.
+func headerIn(file File, number uint32) (segmentHeader, error) {
 	b := make([]byte, headerBytes)
-	if _, err := f.ReadAt(b, 0); err != nil {
-		return segmentHeader{}, err
+	n, err := file.ReadAt(b, 0)
+	switch {
+	case n == len(b):
+		return decodeSegmentHeader(b, number)
+	case err == io.EOF:
+		err = corrupt(at(number, 0), "the segment header is missing")
 	}
-	return decodeSegmentHeader(b, f.number)
+	return segmentHeader{}, err
 }
 
 // ReadAt is io.ReaderAt's.

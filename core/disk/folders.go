@@ -12,6 +12,19 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
+// lockTarget makes the folder of a backup or a restore, as makeTarget, and locks it. The error is
+// store_locked if another process has it.
+func lockTarget(fs FS, dir string) (io.Closer, error) {
+	if err := makeTarget(fs, dir); err != nil {
+		return nil, err
+	}
+	lock, err := fs.Lock(dir, false)
+	if errors.Is(err, errLocked) {
+		return nil, core.Errorf(core.CodeStoreLocked, "another process writes to %s", dir)
+	}
+	return lock, err
+}
+
 // makeTarget makes a folder for a backup or a restore, unless it is there. The error is
 // folder_not_empty if it is a file, or is inside a backup or a data directory.
 func makeTarget(fs FS, dir string) error {

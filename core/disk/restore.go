@@ -72,10 +72,7 @@ func (r *restore) run() (RestoreResult, error) {
 	if r.backup, err = readManifest(r.fs, r.Backup); err != nil {
 		return RestoreResult{}, err
 	}
-	if r.headers, err = backupHeaders(r.fs, r.Backup, &r.backup); err == nil {
-		err = checkFiles(r.fs, r.Backup, &r.backup)
-	}
-	if err != nil {
+	if r.headers, err = checkFiles(r.fs, r.Backup, &r.backup); err != nil {
 		return RestoreResult{}, err
 	}
 	if r.cut, err = r.findCut(); err != nil {
@@ -96,14 +93,7 @@ func (r *restore) run() (RestoreResult, error) {
 // begin locks the directory, and sees to it that it has nothing but what an earlier restore has
 // left.
 func (r *restore) begin() (lock io.Closer, err error) {
-	if err := makeTarget(r.fs, r.To.Dir); err != nil {
-		return nil, err
-	}
-	lock, err = r.fs.Lock(r.To.Dir, false)
-	if errors.Is(err, errLocked) {
-		return nil, core.Errorf(core.CodeStoreLocked, "another process restores to %s", r.To.Dir)
-	}
-	if err != nil {
+	if lock, err = lockTarget(r.fs, r.To.Dir); err != nil {
 		return nil, err
 	}
 	if err = r.clear(); err == nil {
@@ -241,7 +231,7 @@ func (r *restore) report(bytes int64) {
 
 func (r *restore) copyBlob(f *core.BackupFile) error {
 	return r.copyFile(f, filepath.Join(r.To.Dir, filepath.FromSlash(f.Name)), func(file File, content io.Reader) error {
-		return copyTo(file, 0, content)
+		return copyTo(file, content)
 	})
 }
 
@@ -256,7 +246,7 @@ func (r *restore) copySegment(f *core.BackupFile, was *segmentHeader) error {
 	}
 	return r.copyFile(f, filepath.Join(r.restoring(), segmentName(h.number)), func(file File, content io.Reader) error {
 		if h.number < r.cut.segment() {
-			if err := copyTo(file, 0, content); err != nil {
+			if err := copyTo(file, content); err != nil {
 				return err
 			}
 		} else if err := r.copyLast(file, content); err != nil {
@@ -270,10 +260,10 @@ func (r *restore) copySegment(f *core.BackupFile, was *segmentHeader) error {
 // copyLast copies the segment that the new log ends in. It reads all of it, for its checksum.
 func (r *restore) copyLast(file File, content io.Reader) error {
 	kept := io.LimitReader(content, r.cut.byte())
-	if err := copyTo(file, 0, kept); err != nil {
+	if err := copyTo(file, kept); err != nil {
 		return err
 	}
-	if _, _, err := sumOf(content); err != nil {
+	if _, err := sumOf(content); err != nil {
 		return err
 	}
 	for o := r.cut.byte(); o < r.To.SegmentBytes; o += fillBytes {
@@ -324,24 +314,10 @@ func (r *summedReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// copyTo writes what r has to a file, from byte o on.
-func copyTo(file File, o int64, r io.Reader) error {
-	buf := make([]byte, blobChunkBytes)
-	for {
-		n, err := r.Read(buf)
-		if n > 0 {
-			if _, err := file.WriteAt(buf[:n], o); err != nil {
-				return err
-			}
-			o += int64(n)
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
+// copyTo writes what r has to a file.
+func copyTo(file File, r io.Reader) error {
+	_, err := io.CopyBuffer(io.NewOffsetWriter(file, 0), r, make([]byte, blobChunkBytes))
+	return err
 }
 
 // open opens the log where it was made: that checks every frame, and makes the index and the
