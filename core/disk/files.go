@@ -16,8 +16,9 @@ type segmentFiles struct {
 	fs  FS
 	dir string
 
-	mu   sync.Mutex
-	open map[uint32]*segmentFile
+	mu       sync.Mutex // protects the fields below
+	open     map[uint32]*segmentFile
+	renewals uint64 // calls of renew
 }
 
 // segmentFile is shared by its readers, who read it by the byte in the segment.
@@ -82,26 +83,57 @@ func newSegmentFiles(fs FS, dir string) *segmentFiles {
 	return &segmentFiles{fs: fs, dir: dir, open: make(map[uint32]*segmentFile)}
 }
 
-// acquire returns the file of a segment; the caller releases it.
+// acquire returns the file of a segment; the caller releases it. No other reader waits while it is
+// opened.
 func (s *segmentFiles) acquire(number uint32) (*segmentFile, error) {
+	for {
+		f, renewals := s.find(number)
+		if f != nil {
+			return f, nil
+		}
+		file, err := s.fs.OpenFile(filepath.Join(s.dir, segmentName(number)), os.O_RDONLY)
+		if err != nil {
+			return nil, err
+		}
+		opened, err := newSegmentFile(file, number)
+		if err != nil {
+			return nil, err
+		}
+		if f := s.keep(opened, renewals); f != nil {
+			return f, nil
+		}
+	}
+}
+
+// find returns the file of a segment if it is open, for one reader more, and how many renewals
+// there were.
+func (s *segmentFiles) find(number uint32) (f *segmentFile, renewals uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f := s.open[number]; f != nil {
+	if f = s.open[number]; f != nil {
 		f.readers++
-		return f, nil
 	}
-	file, err := s.fs.OpenFile(filepath.Join(s.dir, segmentName(number)), os.O_RDONLY)
-	if err != nil {
-		return nil, err
+	return f, s.renewals
+}
+
+// keep keeps a file that was opened after so many renewals, for its first reader. If another reader
+// has opened the segment meanwhile, it returns that file; if there was a renewal, which may have been
+// of the segment, nil.
+func (s *segmentFiles) keep(opened *segmentFile, renewals uint64) *segmentFile {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.open[opened.number]
+	switch {
+	case f != nil:
+		f.readers++
+	case s.renewals == renewals:
+		s.evict()
+		s.open[opened.number] = opened
+		opened.readers++
+		return opened
 	}
-	f, err := newSegmentFile(file, number)
-	if err != nil {
-		return nil, err
-	}
-	s.evict()
-	f.readers = 1
-	s.open[number] = f
-	return f, nil
+	_ = opened.Close() // it was only read
+	return f
 }
 
 func (s *segmentFiles) release(f *segmentFile) {
@@ -123,6 +155,7 @@ func (f *segmentFile) closeReplaced() {
 func (s *segmentFiles) renew(number uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.renewals++
 	if f := s.open[number]; f != nil {
 		delete(s.open, number)
 		f.replaced = true
