@@ -63,8 +63,8 @@ func (r *restore) checkPoint() error {
 
 func sayTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
-// checkCut refuses a place before the first event, but for position 0, and one before a scavenge: what
-// it has removed was needed then.
+// checkCut refuses a place before the first event, but for position 0, and a place before a
+// scavenge: what it has removed was needed then.
 func (r *restore) checkCut(cut *mark) error {
 	switch p := r.Until.Position; {
 	case cut.head > 0 || p != nil && *p == 0:

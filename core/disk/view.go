@@ -137,8 +137,7 @@ func visible(offs []uint32, segment uint32, end offset) int {
 }
 
 // postings fills offs with the places of the versions from lo on; 0 stays where the event
-// was removed. It answers
-// errRetired if the index has moved on, and the caller takes a new view.
+// was removed. It answers errRetired if the index has moved on, and the caller takes a new view.
 func (v *view) postings(ix *index, name string, lo uint64, offs []offset) error {
 	need := lo + uint64(len(offs)) - 1 // the versions up to it are missing
 	for k := len(v.tables) - 1; k >= 0 && need >= lo; k-- {

@@ -229,7 +229,8 @@ var retentionTests = []agingTest{
 	{"late_truncation_is_not_of_the_next_incarnation", func(s *aging) {
 		s.write("a", 5)
 		late := &lateStore{Store: s.node, before: func() {
-			s.ok2(s.node.Append(s.ctx, change("a", core.AnyVersion, core.RemoveStream)))
+			_, err := s.node.Append(s.ctx, change("a", core.AnyVersion, core.RemoveStream))
+			s.ok(err)
 		}}
 		_, _, err := core.SetRetention(s.ctx, late, core.RetentionPut{Target: stream("a"), Retention: core.Retention{TruncateBefore: 4}, Expect: core.AnyVersion})
 		s.ok(err)
@@ -444,9 +445,4 @@ func (s *aging) info(name string) core.StreamInfo {
 		s.Fatalf("stream %q: %+v, %v", name, page, err)
 	}
 	return page.Streams[0]
-}
-
-func (s *aging) ok2(_ core.Result, err error) {
-	s.Helper()
-	s.ok(err)
 }

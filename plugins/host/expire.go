@@ -1,6 +1,9 @@
 package host
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // expire drops the queued events that are gone from the log, which the machine has dropped, too, or
 // is about to. ok is false if there is to be another look at the queue: something was gone, or a
@@ -41,19 +44,10 @@ func (l *lane) expire(ctx context.Context) (ok bool, err error) {
 			return false, err
 		}
 	}
-	if l.begun > 0 && containsPosition(gone, l.begun) {
+	if slices.ContainsFunc(gone, func(e queued) bool { return e.position == l.begun }) {
 		l.begun = 0
 	}
 	l.queue.remove(gone)
 	l.answered(bytes)
 	return false, nil
-}
-
-func containsPosition(events []queued, position uint64) bool {
-	for i := range events {
-		if events[i].position == position {
-			return true
-		}
-	}
-	return false
 }
