@@ -87,11 +87,7 @@ func TestBlobAge(t *testing.T) {
 // removes nothing that another has put since, and what nobody has put again only once.
 func TestDeposedNodeSweeps(t *testing.T) {
 	t.Parallel()
-	server := pgtest.Shared(t)
-	config := postgres.Config{URL: server.URL, Store: server.Store(t), Node: "a"}
-	a := openStore(t, config)
-	config.Node = "b"
-	b := openStore(t, config)
+	server, store, a, b := openTwo(t)
 	again, removed, left := []byte("put again"), []byte("removed and put again"), []byte("left")
 	for _, content := range [][]byte{again, removed, left} {
 		putBlob(t, a, content)
@@ -106,7 +102,7 @@ func TestDeposedNodeSweeps(t *testing.T) {
 		case sha256.Sum256(again):
 			putBlob(t, b, again)
 		case sha256.Sum256(removed):
-			server.Exec(t, "UPDATE "+config.Store+".blobs SET put = put - interval '2 hours' WHERE id = sha256('removed and put again')")
+			server.Exec(t, "UPDATE "+store+".blobs SET put = put - interval '2 hours' WHERE id = sha256('removed and put again')")
 			sweepBlobs(t, b, time.Hour)
 			hasBlob(t, b, removed, false)
 			putBlob(t, b, removed)

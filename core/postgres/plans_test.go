@@ -187,18 +187,25 @@ func TestPlansOfListings(t *testing.T) {
 	}
 }
 
+// openIndexed opens an empty store that has an optional index, and whose events get no statistics.
+func openIndexed(t *testing.T, index string) (server *pgtest.Server, store string, engine *postgres.Engine) {
+	t.Helper()
+	server = pgtest.Shared(t)
+	store = server.Store(t)
+	config := postgres.Config{URL: server.URL, Store: store}
+	if err := postgres.Migrate(t.Context(), config, index); err != nil {
+		t.Fatal(err)
+	}
+	engine = openStore(t, config)
+	server.Exec(t, "ALTER TABLE "+store+".events SET (autovacuum_enabled = off)")
+	return server, store, engine
+}
+
 // TestPlansOfRemovals removes streams with many links on connections that have made their
 // plans when the store was empty. Rows are found in the indexes, and few are looked at twice.
 func TestPlansOfRemovals(t *testing.T) {
 	t.Parallel()
-	server := pgtest.Shared(t)
-	store := server.Store(t)
-	config := postgres.Config{URL: server.URL, Store: store}
-	if err := postgres.Migrate(t.Context(), config, "links"); err != nil {
-		t.Fatal(err)
-	}
-	engine := openStore(t, config)
-	server.Exec(t, fmt.Sprintf("ALTER TABLE %s.events SET (autovacuum_enabled = off)", store))
+	server, store, engine := openIndexed(t, "links")
 	const streams, each = 5, 2500
 	empty, _ := eventsFor("a-0", 1)
 	must(t, engine, empty, change("a-0", core.RemoveStream))

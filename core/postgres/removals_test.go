@@ -42,6 +42,31 @@ func must(t *testing.T, engine core.Engine, commits ...*core.Commit) (results []
 	return results
 }
 
+// checkRows checks how many rows of events there are.
+func checkRows(t *testing.T, c *pgx.Conn, store string, want int) {
+	t.Helper()
+	if got := count(t, c, "SELECT count(*) FROM "+store+".events"); got != want {
+		t.Errorf("%d rows are left, want %d", got, want)
+	}
+}
+
+// disconnect ends all connections of the nodes of a store.
+func disconnect(t *testing.T, server *pgtest.Server, store string) {
+	t.Helper()
+	server.Exec(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE starts_with(application_name, 'gyre/"+store+"/')")
+}
+
+// openTwo opens a store of its own by two nodes.
+func openTwo(t *testing.T) (server *pgtest.Server, store string, a, b *postgres.Engine) {
+	t.Helper()
+	server = pgtest.Shared(t)
+	store = server.Store(t)
+	config := postgres.Config{URL: server.URL, Store: store, Node: "a"}
+	a = openStore(t, config)
+	config.Node = "b"
+	return server, store, a, openStore(t, config)
+}
+
 // holdRemover keeps nodes from deleting what is removed, until the caller calls release:
 // what they need for it, an index, cannot be made.
 func holdRemover(t *testing.T, server *pgtest.Server, store string) (release func()) {
@@ -90,24 +115,19 @@ func TestRemovedIsGoneAtOnce(t *testing.T) {
 	must(t, engine, a, b, own, linkTo("l", ids[:1500]...), linkTo("m", kept[0], ids[0]), linkTo("a", kept...))
 	must(t, engine, change("a", core.RemoveStream))
 	c := server.Connect(t)
-	rows := "SELECT count(*) FROM " + store + ".events"
 	checkRemoved(t, engine)
 	again := &core.Commit{Appends: []core.Append{{Stream: "c", Expect: core.NoStream}}}
 	for _, id := range []core.ID{ids[0], ids[2000]} {
 		again.Appends[0].Events = append(again.Appends[0].Events, core.NewEvent{ID: id, Type: "T", Data: []byte("2")})
 	}
-	if got := count(t, c, rows); got != 2500+1+1+1500+2+1 {
-		t.Fatalf("%d rows: some were deleted already", got)
-	}
+	checkRows(t, c, store, 2500+1+1+1500+2+1) // nothing was deleted already
 	r := must(t, engine, again, linkTo("l", ids[0]), linkTo("a", kept...), change("c", core.RemoveStream), change("a", core.RemoveStream))
 	if v := r[1].Appends[0].FirstVersion; v != 1502 {
 		t.Errorf("the next link has version %d, want 1502", v)
 	}
 	release()
 	waitForRemover(t, server, store)
-	if got := count(t, c, rows); got != 3 { // b's, the first of l, the first of m
-		t.Errorf("%d rows are left, want 3", got)
-	}
+	checkRows(t, c, store, 3) // b's, the first of l, the first of m
 	checkRemoved(t, engine)
 	own, _ = eventsFor("l", 1)
 	r = must(t, engine, own, linkTo("m", kept[0]), a)
@@ -157,9 +177,7 @@ func TestOtherNodesDelete(t *testing.T) {
 	config.Node = "b"
 	openStore(t, config)
 	waitForRemover(t, server, store)
-	if got := count(t, server.Connect(t), "SELECT count(*) FROM "+store+".events"); got != 0 {
-		t.Errorf("%d rows are left", got)
-	}
+	checkRows(t, server.Connect(t), store, 0)
 }
 
 // TestRemoverTakesOverWhatWasCommitted: where a transaction that deletes events fails at its
@@ -180,9 +198,7 @@ func TestRemoverTakesOverWhatWasCommitted(t *testing.T) {
 	waitFor(t, server, "SELECT is_called FROM "+store+".refusals")
 	server.Exec(t, "DROP TRIGGER refuse ON "+store+".events")
 	waitForRemover(t, server, store)
-	if got := count(t, server.Connect(t), "SELECT count(*) FROM "+store+".events"); got != 0 {
-		t.Errorf("%d rows are left", got)
-	}
+	checkRows(t, server.Connect(t), store, 0)
 }
 
 // TestRemoveSome: a place is kept while another node deletes, and a stream has nothing left
@@ -229,9 +245,7 @@ func TestRemoveSome(t *testing.T) {
 			t.Fatalf("call %d: it goes on elsewhere than expected", i+1)
 		}
 	}
-	if got := count(t, c, "SELECT count(*) FROM "+store+".events"); got != 0 {
-		t.Errorf("%d rows are left", got)
-	}
+	checkRows(t, c, store, 0)
 }
 
 // TestRemoveSomeOfManyStreams: one call deletes what several streams have, and no more than its
@@ -279,33 +293,22 @@ func TestRemovedComesBack(t *testing.T) {
 		INSERT INTO %[1]s.removed SELECT DISTINCT stream FROM %[1]s.lost; COMMIT;
 		SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE starts_with(application_name, 'gyre/%[1]s/')`, store))
 	waitForRemover(t, server, store)
-	if got := count(t, server.Connect(t), "SELECT count(*) FROM "+store+".events"); got != 1 {
-		t.Errorf("%d rows are left, want 1", got)
-	}
+	checkRows(t, server.Connect(t), store, 1)
 }
 
 // TestRemovedEventIsNotLost: a log whose last event, as far as a node knows, was removed has
 // lost nothing. One that lacks a removal has.
 func TestRemovedEventIsNotLost(t *testing.T) {
 	t.Parallel()
-	server := pgtest.Shared(t)
-	store := server.Store(t)
-	config := postgres.Config{URL: server.URL, Store: store, Node: "a"}
-	a := openStore(t, config)
-	config.Node = "b"
-	b := openStore(t, config)
+	server, store, a, b := openTwo(t)
 	log := a.State().Log
-	reconnect := func() {
-		t.Helper()
-		server.Exec(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE starts_with(application_name, 'gyre/"+store+"/')")
-	}
 	for i, engine := range []*postgres.Engine{a, b, a} {
 		c, _ := eventsFor("a", 3)
 		must(t, engine, c)
 		must(t, b, change("a", core.RemoveStream))
 		waitForRemover(t, server, store)
 		if i == 2 {
-			reconnect()
+			disconnect(t, server, store)
 		}
 		if _, err := a.WaitHead(t.Context(), log, uint64(3*i+2)); err != nil {
 			t.Fatal(err)
@@ -320,7 +323,7 @@ func TestRemovedEventIsNotLost(t *testing.T) {
 		must(t, a, change("b", core.RemoveStream), change("a", core.RemoveStream))
 	}
 	server.Exec(t, "DELETE FROM "+store+".changes WHERE number = (SELECT max(number) FROM "+store+".changes)")
-	reconnect()
+	disconnect(t, server, store)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	if _, err := a.WaitHead(ctx, log, core.MaxNumber); err != nil {
@@ -383,9 +386,7 @@ func TestStoreBeforeRemovals(t *testing.T) {
 	}
 	must(t, engine, change("a", core.RemoveStream))
 	waitForRemover(t, server, store)
-	if got := count(t, server.Connect(t), "SELECT count(*) FROM "+store+".events"); got != 0 {
-		t.Errorf("%d rows are left", got)
-	}
+	checkRows(t, server.Connect(t), store, 0)
 }
 
 // TestRemovalOnAnotherNode: what one node removes is gone from the tail of another once that

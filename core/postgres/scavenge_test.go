@@ -35,12 +35,7 @@ func scavengeAll(t *testing.T, engine *postgres.Engine, fate func(context.Contex
 // keeps its identity, its head and its time.
 func TestScavengedEventIsNotLost(t *testing.T) {
 	t.Parallel()
-	server := pgtest.Shared(t)
-	store := server.Store(t)
-	config := postgres.Config{URL: server.URL, Store: store, Node: "a"}
-	a := openStore(t, config)
-	config.Node = "b"
-	b := openStore(t, config)
+	server, store, a, b := openTwo(t)
 	kept, _ := eventsFor("kept", 1)
 	last, _ := eventsFor("last", 2)
 	must(t, a, kept, last)
@@ -51,7 +46,7 @@ func TestScavengedEventIsNotLost(t *testing.T) {
 	if done := scavengeAll(t, b, goes("last")); done.Events != 2 {
 		t.Errorf("%+v, want 2 events", done)
 	}
-	server.Exec(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE starts_with(application_name, 'gyre/"+store+"/')")
+	disconnect(t, server, store)
 	for _, engine := range []*postgres.Engine{a, b} {
 		page, err := engine.Read(t.Context(), core.ReadRequest{Stream: "last", Limit: core.Limit{Events: 10, Bytes: 1 << 20}})
 		if err != nil || page.Count != 0 || page.Version != 2 {
@@ -117,9 +112,7 @@ func TestScavengeOfManyLinks(t *testing.T) {
 	if done.Events != 1+links {
 		t.Errorf("%+v, want %d", done, 1+links)
 	}
-	if n := count(t, server.Connect(t), "SELECT count(*) FROM "+store+".events"); n != 0 {
-		t.Errorf("%d rows are left", n)
-	}
+	checkRows(t, server.Connect(t), store, 0)
 	again := &core.Commit{Appends: []core.Append{{Stream: "l-7", Expect: 1, Events: benchEvents(1)}}}
 	if r := must(t, engine, again)[0]; r.Position != links+2 {
 		t.Errorf("%+v, want position %d", r, links+2)

@@ -34,7 +34,8 @@ func TestSelectedRanges(t *testing.T) {
 }
 
 // TestSelectedCategory reads a category of many streams, on connections that made their plans when
-// the store was empty, where only events have statistics. The streams of the events that are looked at are looked up, and no others.
+// the store was empty, where only events have statistics. The streams of the events that are looked
+// at are looked up, and no others.
 func TestSelectedCategory(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Shared(t)
@@ -84,15 +85,8 @@ func TestSelectedCategory(t *testing.T) {
 // else is looked at.
 func TestSelectedByIndex(t *testing.T) {
 	t.Parallel()
-	server := pgtest.Shared(t)
-	store := server.Store(t)
-	config := postgres.Config{URL: server.URL, Store: store}
-	if err := postgres.Migrate(t.Context(), config, "type"); err != nil {
-		t.Fatal(err)
-	}
-	engine := openStore(t, config)
+	server, store, engine := openIndexed(t, "type")
 	engine.Measure()
-	server.Exec(t, fmt.Sprintf("ALTER TABLE %s.events SET (autovacuum_enabled = off)", store))
 	read := func(backward bool) int {
 		t.Helper()
 		r := core.ReadRequest{Stream: core.All, From: 1, Backward: backward, Limit: core.Limit{Events: 1000, Bytes: core.MaxPageBytes}}

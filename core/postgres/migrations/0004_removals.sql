@@ -349,12 +349,31 @@ BEGIN
 END
 $$;
 
+-- raise_floors keeps the versions of rows that are about to be deleted from being given again:
+-- those that are the last of their streams leave their versions behind as these'. It locks the
+-- streams in the order of their names. Its settings are its caller's.
+CREATE FUNCTION {schema}.raise_floors(p_positions bigint[]) RETURNS void LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  v_streams bigint[]; -- that lose their last row
+  v_ends    bigint[]; -- its version
+BEGIN
+  SELECT array_agg(x.stream), array_agg(x.version) INTO v_streams, v_ends
+  FROM (SELECT e.stream, max(e.version) AS version FROM {schema}.events e
+        WHERE e.position = ANY (p_positions) GROUP BY e.stream) x
+  WHERE NOT EXISTS (SELECT FROM {schema}.events l WHERE l.stream = x.stream AND l.version > x.version);
+  PERFORM FROM {schema}.streams s WHERE s.id = ANY (v_streams) ORDER BY s.name FOR NO KEY UPDATE;
+  UPDATE {schema}.streams s SET version = x.version
+  FROM (SELECT unnest(v_streams) AS id, unnest(v_ends) AS version) x
+  WHERE s.id = x.id AND s.version < x.version;
+END
+$$;
+
 -- remove_some removes some of what removed streams have left, and of the links to that, unless
 -- another transaction does so just now. It is called until it returns no stream. p_stream and
 -- p_after are what the last call returned that was committed: a place to go on from, so that it
 -- does not pass over what is gone. A stream has nothing left if a walk from its beginning finds
--- all that there is, since a fail-over may bring rows before the place back. A link that was the
--- last of its stream leaves its version behind as the stream's.
+-- all that there is, since a fail-over may bring rows before the place back.
 CREATE FUNCTION {schema}.remove_some(
   p_stream bigint,
   p_after  bigint,
@@ -378,8 +397,6 @@ DECLARE
   v_count  integer;
   v_end    bigint;
   v_links  bigint[];
-  v_linked bigint[]; -- streams of the links
-  v_ends   bigint[]; -- their versions
 BEGIN
   WHILE v_left > 0 LOOP
     SELECT r.stream INTO o_stream FROM {schema}.removed r
@@ -399,14 +416,7 @@ BEGIN
     FROM (SELECT e.position FROM {schema}.events e
           WHERE e.link = ANY (v_events) AND e.link IS NOT NULL LIMIT p_limit) x;
     IF v_links IS NOT NULL THEN
-      SELECT array_agg(x.stream), array_agg(x.version) INTO v_linked, v_ends
-      FROM (SELECT e.stream, max(e.version) AS version FROM {schema}.events e
-            WHERE e.position = ANY (v_links) GROUP BY e.stream) x
-      WHERE NOT EXISTS (SELECT FROM {schema}.events l WHERE l.stream = x.stream AND l.version > x.version);
-      PERFORM FROM {schema}.streams s WHERE s.id = ANY (v_linked) ORDER BY s.name FOR NO KEY UPDATE;
-      UPDATE {schema}.streams s SET version = x.version
-      FROM (SELECT unnest(v_linked) AS id, unnest(v_ends) AS version) x
-      WHERE s.id = x.id AND s.version < x.version;
+      PERFORM {schema}.raise_floors(v_links);
       DELETE FROM {schema}.events e WHERE e.position = ANY (v_links);
       IF cardinality(v_links) = p_limit THEN
         RETURN;

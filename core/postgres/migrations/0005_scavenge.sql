@@ -57,8 +57,6 @@ AS $$
 DECLARE
   v_going    bigint[];
   v_links    bigint[];
-  v_streams  bigint[]; -- that lose their last row
-  v_ends     bigint[]; -- its version
   v_head     bigint;
   v_recorded timestamptz;
 BEGIN
@@ -69,15 +67,7 @@ BEGIN
   o_more := o_links >= p_limit;
   v_going := CASE WHEN o_more THEN v_links ELSE p_positions || v_links END;
 
-  -- Versions are not given again.
-  SELECT array_agg(x.stream), array_agg(x.version) INTO v_streams, v_ends
-  FROM (SELECT e.stream, max(e.version) AS version FROM {schema}.events e
-        WHERE e.position = ANY (v_going) GROUP BY e.stream) x
-  WHERE NOT EXISTS (SELECT FROM {schema}.events l WHERE l.stream = x.stream AND l.version > x.version);
-  PERFORM FROM {schema}.streams s WHERE s.id = ANY (v_streams) ORDER BY s.name FOR NO KEY UPDATE;
-  UPDATE {schema}.streams s SET version = x.version
-  FROM (SELECT unnest(v_streams) AS id, unnest(v_ends) AS version) x
-  WHERE s.id = x.id AND s.version < x.version;
+  PERFORM {schema}.raise_floors(v_going);
 
   SELECT e.position, e.recorded INTO v_head, v_recorded FROM {schema}.events e ORDER BY e.position DESC LIMIT 1;
   DELETE FROM {schema}.events e WHERE e.position = ANY (v_going);
@@ -92,7 +82,7 @@ BEGIN
   IF FOUND THEN
     RAISE EXCEPTION 'what goes may be decided otherwise now' USING ERRCODE = 'GY004';
   END IF;
-  -- Nor is the last position, or an earlier time.
+  -- Neither the last position nor an earlier time is given again.
   IF v_head = ANY (v_going) THEN
     UPDATE {schema}.log l SET head = greatest(l.head, v_head), recorded = greatest(l.recorded, v_recorded);
   END IF;
