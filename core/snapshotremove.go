@@ -101,25 +101,70 @@ func lateSnapshots(ctx context.Context, s SnapshotReader, stream string, ops []R
 		if err != nil || len(found) == 0 {
 			return ops, err
 		}
-		present, err := presentIncarnation(ctx, s, stream)
-		switch {
-		case errors.Is(err, CodeStreamDeleted):
-			return ops, nil // it has events again
-		case err != nil && !errors.Is(err, CodeStreamTombstoned):
+		stale, err := staleSnapshots(ctx, s, found)
+		if err != nil {
 			return ops, err
 		}
-		for i := range found {
-			q.After = found[i].Key
-			kept, err := decodeSnapshot(&found[i])
-			if err != nil {
-				return ops, err
-			}
-			if kept != nil && kept.Incarnation > 0 && kept.Incarnation != present && len(ops) < MaxCommitRecords {
-				ops = append(ops, RecordOp{Table: SnapshotsTable, Key: found[i].Key, Expect: Expect(found[i].Revision), Value: []byte{snapshotDeleted}})
-			}
-		}
+		ops = append(ops, stale[:min(len(stale), MaxCommitRecords-len(ops))]...)
 		if len(found) < q.Limit {
 			return ops, nil
 		}
+		q.After = found[len(found)-1].Key
 	}
+}
+
+// RemoveStaleSnapshots deletes the snapshots of all incarnations that are removed: those that
+// RemoveLateSnapshots did not come to, because its process or its storage failed. pace bounds how
+// much is read.
+func RemoveStaleSnapshots(ctx context.Context, s SnapshotStore, pace *Pace) error {
+	q := RecordsRequest{Table: SnapshotsTable, Limit: listSnapshotsAtOnce}
+	for tries := 0; ; {
+		found, err := s.Records(ctx, q)
+		if err != nil || len(found) == 0 {
+			return err
+		}
+		ops, err := staleSnapshots(ctx, s, found)
+		if err == nil && len(ops) > 0 {
+			_, err = s.Append(ctx, Commit{Records: ops})
+		}
+		if tries++; tries < lateTries && errors.Is(err, CodeRecordConflict) {
+			continue // a snapshot was recorded meanwhile
+		} else if err != nil {
+			return err
+		}
+		bytes := 0
+		for i := range found {
+			bytes += len(found[i].Value)
+		}
+		if err := pace.Pay(ctx, int64(bytes)); err != nil || len(found) < q.Limit {
+			return err
+		}
+		q.After, tries = found[len(found)-1].Key, 0
+	}
+}
+
+// staleSnapshots returns what deletes those of some records that are of earlier incarnations of
+// their streams. The records are in the order of their keys.
+func staleSnapshots(ctx context.Context, r SnapshotReader, found []Record) (ops []RecordOp, err error) {
+	stream, present, known := "", uint32(0), false
+	for i := range found {
+		kept, err := decodeSnapshot(&found[i])
+		if err != nil {
+			return nil, err
+		}
+		if kept == nil || kept.Incarnation == 0 {
+			continue
+		}
+		if stream != kept.Stream {
+			stream = kept.Stream
+			present, err = presentIncarnation(ctx, r, stream)
+			if known = !errors.Is(err, CodeStreamDeleted); known && err != nil && !errors.Is(err, CodeStreamTombstoned) {
+				return nil, err
+			}
+		}
+		if known && kept.Incarnation != present { // a deleted stream has events
+			ops = append(ops, RecordOp{Table: SnapshotsTable, Key: found[i].Key, Expect: Expect(found[i].Revision), Value: []byte{snapshotDeleted}})
+		}
+	}
+	return ops, nil
 }

@@ -11,5 +11,7 @@
 //     at once, for a moment, do no harm: what goes would go anyway.
 //   - A scavenge is interrupted if its record has not moved for aliveFor, if its node runs as
 //     another process now, or if the store belongs to this node alone. Whoever starts the next one takes over.
+//   - It first deletes the snapshots of removed events. A removal does that, too, but for what is
+//     recorded at the same moment by a node that is killed then.
 //   - A node stops the scavenge of another node through the record.
 package scavenge

@@ -33,7 +33,7 @@ const (
 
 // Store is what is scavenged.
 type Store interface {
-	core.RecordReader
+	core.SnapshotReader
 	Scavenge(ctx context.Context, s core.Scavenging) (core.Scavenged, error)
 }
 

@@ -152,6 +152,40 @@ func TestScavengeRunsInTheBackground(t *testing.T) {
 	})
 }
 
+// TestScavengeOfASnapshot: a node that was killed has removed a stream, and not the snapshot that was
+// recorded meanwhile.
+func TestScavengeOfASnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLog(t)
+		j := l.job("a")
+		defer l.close(t, j)
+		put := core.SnapshotPut{Snapshot: core.Snapshot{Stream: "new", Version: 1, Data: []byte("1")}}
+		if _, err := core.RecordSnapshot(t.Context(), l, put); err != nil {
+			t.Fatal(err)
+		}
+		remove := core.StreamOp{Stream: "new", Expect: core.AnyVersion, Action: core.RemoveStream}
+		if _, err := l.Append(t.Context(), core.Commit{Streams: []core.StreamOp{remove}}); err != nil {
+			t.Fatal(err)
+		}
+		kept := func() int {
+			records, err := l.Records(t.Context(), core.RecordsRequest{Table: core.SnapshotsTable})
+			if err != nil || len(records) != 1 {
+				t.Fatalf("%d records, %v", len(records), err)
+			}
+			return len(records[0].Value)
+		}
+		before := kept()
+		start(t, j, Request{DryRun: true})
+		if is(t, j, Done); kept() != before {
+			t.Error("a dry run has removed the snapshot")
+		}
+		start(t, j, Request{})
+		if is(t, j, Done); kept() != 1 {
+			t.Errorf("the snapshot is left, in %d bytes", kept())
+		}
+	})
+}
+
 func TestScavengeGoesOnWhereItWasStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLog(t)

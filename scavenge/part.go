@@ -55,7 +55,7 @@ func (p *part) run(ctx context.Context) {
 	}
 	ended := make(chan outcome, 1)
 	go func() {
-		done, err := j.config.Store.Scavenge(ctx, p.scavenging())
+		done, err := p.scavenge(ctx)
 		ended <- outcome{done, err}
 	}()
 	ticks := time.NewTicker(saveEvery)
@@ -72,6 +72,21 @@ func (p *part) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// scavenge removes snapshots of events that are removed, and gives back the storage of both.
+func (p *part) scavenge(ctx context.Context) (core.Scavenged, error) {
+	c, s := &p.job.config, p.scavenging()
+	if !s.DryRun {
+		snapshots := struct {
+			core.SnapshotReader
+			Commits
+		}{c.Store, c.Commits}
+		if err := core.RemoveStaleSnapshots(ctx, snapshots, s.Pace()); err != nil {
+			return core.Scavenged{}, err
+		}
+	}
+	return c.Store.Scavenge(ctx, s)
 }
 
 func (p *part) scavenging() core.Scavenging {

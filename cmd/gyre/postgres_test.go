@@ -271,3 +271,29 @@ func on(t *testing.T, node *process, args ...string) (string, error) {
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
+
+// TestCrashInARemovalPostgres is TestCrashInARemoval with the log in PostgreSQL, whose remover is
+// killed, too, and goes on in the next process.
+func TestCrashInARemovalPostgres(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	args := []string{"--node", "n1", "--postgres", server.URL, "--store", store}
+	connection := server.Connect(t)
+	crashInRemovals(t, &removalCrasher{
+		scavengeCrasher: &scavengeCrasher{crasher: &crasher{dir: t.TempDir(), args: args}},
+		left: func(t *testing.T) error {
+			const sql = `SELECT (SELECT count(*) FROM %[1]s.removed),
+				(SELECT count(*) FROM %[1]s.events WHERE link IS NOT NULL OR position('secret of '::bytea IN data) > 0),
+				(SELECT count(*) FROM %[1]s.records WHERE position('secret of '::bytea IN value) > 0)`
+			var left [3]int
+			if err := connection.QueryRow(t.Context(), fmt.Sprintf(sql, store)).Scan(&left[0], &left[1], &left[2]); err != nil {
+				return err
+			}
+			if left != [3]int{} {
+				return fmt.Errorf("%d streams, %d rows of events and %d records are left", left[0], left[1], left[2])
+			}
+			return nil
+		},
+	})
+}
