@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 )
 
 // expiry decides which events have expired, by the policies and the time at which it was made.
@@ -15,23 +16,23 @@ type expiry struct {
 	store   *Store
 	now     int64 // Unix µs
 	streams map[string]*horizon
+	ages    map[time.Duration]*age // by MaxAge
 
-	counted, linked []string // streams to ask about: their last versions, and their ages
+	counted []string // streams whose last versions are to be asked for
+	linked  []*age   // ages with positions to ask about
+	asksAll bool     // positions of much of the log are asked about, one after the other
 }
 
 // horizon says what of a stream has expired; if it is nil, nothing has.
 type horizon struct {
 	policy
-	cutoff int64 // events that were recorded before it have expired, Unix µs
+	age *age // nil without a MaxAge
 	// last is a version that the stream has reached, 0 if none is known yet.
 	last uint64
-	// left is the first version that was recorded at the cutoff or later, for links: they
-	// do not have the recorded time of their event. It is 0 if it is not known yet.
-	left uint64
 }
 
 func (s *Store) newExpiry() *expiry {
-	return &expiry{store: s, now: s.clock().UnixMicro(), streams: make(map[string]*horizon)}
+	return &expiry{store: s, now: s.clock().UnixMicro(), streams: make(map[string]*horizon), ages: make(map[time.Duration]*age)}
 }
 
 // of returns the horizon of a stream; nil if it has no policy.
@@ -45,7 +46,7 @@ func (x *expiry) of(stream string) *horizon {
 	}
 	h := &horizon{policy: p}
 	if p.MaxAge > 0 {
-		h.cutoff = x.now - p.MaxAge.Microseconds()
+		h.age = x.ageOf(p.MaxAge)
 	}
 	x.streams[strings.Clone(stream)] = h // a name in a batch may be valid for now only
 	return h
@@ -65,12 +66,12 @@ func (h *horizon) before(position uint64) (version uint64) {
 
 // hides reports whether an event of the stream, or a link in it, has expired.
 func (h *horizon) hides(position, version uint64, recorded int64) bool {
-	return h != nil && (version < h.before(position) || h.MaxAge > 0 && recorded < h.cutoff)
+	return h != nil && (version < h.before(position) || h.age != nil && recorded < h.age.cutoff)
 }
 
 // hidesLinked is hides of an event that is known by a link to it.
 func (h *horizon) hidesLinked(position, version uint64) bool {
-	return h != nil && (version < h.before(position) || version < h.left)
+	return h != nil && (version < h.before(position) || h.age != nil && h.age.hides(position))
 }
 
 // hides reports whether an event or link has expired, whose streams prepare has met. A link
@@ -98,39 +99,36 @@ func (x *expiry) prepare(ctx context.Context, b Batch, wants func(h *eventHead) 
 // meet notes what has to be asked about the streams of an event, and reports whether one of them
 // has a policy.
 func (x *expiry) meet(e *eventHead) (any bool) {
-	any = x.meetStream(e.stream, false)
-	if e.isLink() && x.meetStream(e.home, true) {
-		any = true
+	any = x.meetStream(e.stream) != nil
+	if !e.isLink() {
+		return any
 	}
-	return any
+	home := x.meetStream(e.home)
+	if home != nil && home.age != nil {
+		x.meetLinked(home.age, e.homePosition)
+	}
+	return any || home != nil
 }
 
-// meetStream is meet of one stream; isLinked says that the event is known by a link.
-func (x *expiry) meetStream(stream string, isLinked bool) bool {
+// meetStream is meet of one stream. It returns the stream's horizon.
+func (x *expiry) meetStream(stream string) *horizon {
 	h := x.of(stream)
-	if h == nil {
-		return false
-	}
-	if h.MaxCount > 0 && h.last == 0 {
+	if h != nil && h.MaxCount > 0 && h.last == 0 {
 		h.last = 1 // asked for once
 		x.counted = append(x.counted, strings.Clone(stream))
 	}
-	if isLinked && h.MaxAge > 0 && h.left == 0 {
-		h.left = 1
-		x.linked = append(x.linked, strings.Clone(stream))
-	}
-	return true
+	return h
 }
 
-// ask finds out about the streams that were met.
+// ask finds out about the streams and positions that were met.
 func (x *expiry) ask(ctx context.Context) error {
 	counted, linked := x.counted, x.linked
 	x.counted, x.linked = nil, nil
 	if err := x.count(ctx, counted); err != nil {
 		return err
 	}
-	for _, stream := range linked {
-		if err := x.age(ctx, stream); err != nil {
+	for _, a := range linked {
+		if err := x.date(ctx, a); err != nil {
 			return err
 		}
 	}
@@ -153,29 +151,11 @@ func (x *expiry) count(ctx context.Context, streams []string) error {
 	return nil
 }
 
-// age finds the first version of a stream that is there and not too old.
-func (x *expiry) age(ctx context.Context, stream string) error {
-	h := x.streams[stream]
-	begin, err := x.store.engine.Read(ctx, ReadRequest{Stream: stream, Limit: Limit{Events: 1, Bytes: 1}})
-	if err == nil {
-		first := begin.Version + 1
-		if begin.Count > 0 {
-			place, _ := decodePlace(begin.Block)
-			first = place.Version
-		}
-		h.left, err = x.firstLeft(ctx, stream, first, begin.Version)
-	}
-	if isNotFound(err) {
-		return nil // a link to an event that was removed meanwhile
-	}
-	return err
-}
-
 // firstLeft is the first version of a stream, of those from from to last, that is not too old;
 // last+1 if there is none.
 func (x *expiry) firstLeft(ctx context.Context, stream string, from, last uint64) (uint64, error) {
 	h := x.streams[stream]
-	if h.MaxAge == 0 || from > last {
+	if h.age == nil || from > last {
 		return min(from, last+1), nil
 	}
 	return searchUint(from, last+1, func(version uint64) (bool, error) {
@@ -184,7 +164,7 @@ func (x *expiry) firstLeft(ctx context.Context, stream string, from, last uint64
 			return true, err
 		}
 		first, _ := decodePlace(page.Block)
-		return first.RecordedMicros >= h.cutoff, nil
+		return first.RecordedMicros >= h.age.cutoff, nil
 	})
 }
 
@@ -302,7 +282,7 @@ func (s *Store) retain(ctx context.Context, streams []StreamInfo) error {
 // places nothing is known of ages.
 func (x *expiry) shorten(ctx context.Context, info *StreamInfo, h *horizon) (err error) {
 	first := max(info.First, h.before(info.Created.Position))
-	if info.State == StreamLive && h.MaxAge > 0 && info.Created.Position > 0 && info.Created.Recorded.UnixMicro() < h.cutoff {
+	if info.State == StreamLive && h.age != nil && info.Created.Position > 0 && info.Created.Recorded.UnixMicro() < h.age.cutoff {
 		if first, err = x.firstLeft(ctx, info.Name, first, info.Version); err != nil {
 			return passOver(err)
 		}
@@ -354,6 +334,7 @@ func (f *fates) asOf(ctx context.Context) (uint64, error) {
 	}
 	if f.x == nil || f.loosened != loosened {
 		f.x, f.loosened = f.store.newExpiry(), loosened
+		f.x.asksAll = true
 	}
 	return loosened, nil
 }
@@ -363,6 +344,7 @@ func (f *fates) fate(ctx context.Context, e *Event) (Fate, error) {
 	x := f.x
 	if len(x.streams) > maxFates {
 		clear(x.streams)
+		clear(x.ages)
 	}
 	h := eventHead{stream: e.Stream, version: e.Version, position: e.Position, recorded: micros(e.Recorded), home: e.Stream}
 	if !e.Link.IsZero() {

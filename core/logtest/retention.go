@@ -123,6 +123,15 @@ var retentionTests = []agingTest{
 		s.clock.Set(time.Now().Add(2 * time.Hour))
 		s.shows("l", 4)
 	}},
+	{"links_to_a_deleted_stream", func(s *aging) {
+		ids := s.write("a", 2)
+		s.must(linkTo("l", core.NoStream, ids...))
+		s.keeps(stream("a"), core.Retention{MaxAge: time.Hour})
+		s.must(change("a", core.AnyVersion, core.DeleteStream))
+		s.shows("l", 2, ids...)
+		s.clock.Set(time.Now().Add(2 * time.Hour))
+		s.shows("l", 2)
+	}},
 	{"long_hidden", func(s *aging) {
 		for range 3 {
 			s.write("a", core.MaxReadEvents)
