@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -165,7 +166,9 @@ func ListRetentions(ctx context.Context, r RecordReader, q RetentionsRequest) (R
 }
 
 // RemoveRetentions adds to c the RecordOps that clear the policies of the streams whose events
-// c removes: both are removed together, or nothing is.
+// c removes: both are removed together, or nothing is. Where a stream never had a policy, c expects
+// that it still has none: if its first one is put meanwhile, c is refused with record_conflict, and
+// this is to be done again.
 func RemoveRetentions(ctx context.Context, r RecordReader, c *Commit) error {
 	if !c.Removes() {
 		return nil
@@ -183,11 +186,17 @@ func RemoveRetentions(ctx context.Context, r RecordReader, c *Commit) error {
 	if err != nil {
 		return err
 	}
-	ops := append([]RecordOp(nil), c.Records...)
+	had := make(map[string]bool, len(found))
 	for i := range found {
-		if !clearsRetention(found[i].Value) {
-			ops = append(ops, RecordOp{Table: RetentionTable, Key: found[i].Key, Expect: AnyVersion, Value: []byte{retentionCleared}})
+		had[found[i].Key] = true
+	}
+	ops := slices.Clone(c.Records)
+	for _, key := range keys {
+		op := RecordOp{Table: RetentionTable, Key: key, Expect: NoStream, Action: CheckRecord}
+		if had[key] || c.Progress != nil { // a Commit with a Progress expects nothing of records
+			op.Expect, op.Action, op.Value = AnyVersion, PutRecord, []byte{retentionCleared}
 		}
+		ops = append(ops, op)
 	}
 	c.Records = ops
 	return nil

@@ -54,7 +54,7 @@ func removeSnapshots(ctx context.Context, r RecordReader, stream string, ops []R
 				continue
 			}
 			if len(ops) == MaxCommitRecords {
-				e := Errorf(CodeCommitTooLarge, "the streams to remove have more than %d snapshots", MaxCommitRecords)
+				e := Errorf(CodeCommitTooLarge, "the streams to remove have more than %d snapshots and policies", MaxCommitRecords)
 				e.Stream, e.Limit = stream, MaxCommitRecords
 				return nil, e
 			}

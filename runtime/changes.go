@@ -43,13 +43,22 @@ func (n *Node) serveChanges(c *wsapi.Config) {
 	}
 }
 
+// removeTries is how often Append tries to remove events of streams on which others put their
+// first policies meanwhile.
+const removeTries = 3
+
 // Append is core.Log.Append.
 func (s *changes) Append(ctx context.Context, c core.Commit) (core.Result, error) {
-	if err := s.prepare(ctx, &c); err != nil {
-		return core.Result{}, err
+	for tries := 1; ; tries++ {
+		prepared := c
+		if err := s.prepare(ctx, &prepared); err != nil {
+			return core.Result{}, err
+		}
+		r, err := s.Store.Append(ctx, prepared)
+		if tries == removeTries || !c.Removes() || !errors.Is(err, core.CodeRecordConflict) {
+			return r, s.finish(ctx, &prepared, r, err)
+		}
 	}
-	r, err := s.Store.Append(ctx, c)
-	return r, s.finish(ctx, &c, r, err)
 }
 
 // finish has the audit know of c, deletes snapshots that were recorded while c was under way, and
@@ -71,7 +80,7 @@ func (s *changes) finish(ctx context.Context, c *core.Commit, r core.Result, err
 }
 
 // Submit is core.Store.Submit. To remove events it waits until their snapshots are found, as
-// what is submitted after them must come after them.
+// what is submitted after them must come after them. So it does not try again as Append does.
 func (s *changes) Submit(ctx context.Context, c core.Commit, done func(core.Result, error)) {
 	if err := s.prepare(ctx, &c); err != nil {
 		done(core.Result{}, err)
@@ -101,10 +110,10 @@ func (s *changes) prepare(ctx context.Context, c *core.Commit) error {
 	if err := s.refuse(c); err != nil {
 		return err
 	}
-	if err := core.RemoveSnapshots(ctx, s.Store, c); err != nil {
+	if err := core.RemoveRetentions(ctx, s.Store, c); err != nil {
 		return err
 	}
-	return core.RemoveRetentions(ctx, s.Store, c)
+	return core.RemoveSnapshots(ctx, s.Store, c)
 }
 
 // refuse returns why the node does not write c.

@@ -235,6 +235,43 @@ var retentionTests = []agingTest{
 		}
 		s.shows("a", 3, s.write("a", 3)...)
 	}},
+	{"put_while_the_stream_is_removed", func(s *aging) {
+		for _, x := range []struct {
+			name     string
+			before   []core.Retention
+			progress *core.Progress
+			conflict bool
+		}{
+			{name: "first", conflict: true},
+			{name: "first-beside-a-progress", progress: &core.Progress{Name: "p", To: 1}},
+			{name: "second", before: []core.Retention{{MaxCount: 2}}},
+			{name: "after-clearing", before: []core.Retention{{MaxCount: 2}, {}}},
+		} {
+			s.write(x.name, 3)
+			for _, r := range x.before {
+				s.keeps(stream(x.name), r)
+			}
+			c := change(x.name, core.AnyVersion, core.RemoveStream)
+			c.Progress = x.progress
+			again := c
+			s.ok(core.RemoveRetentions(s.ctx, s.node, &c))
+			s.keeps(stream(x.name), core.Retention{MaxCount: 1, TruncateBefore: 3})
+			_, err := s.node.Append(s.ctx, c)
+			if errors.Is(err, core.CodeNotSupported) {
+				s.Skip("the engine does not remove streams yet")
+			}
+			if x.conflict {
+				s.refused(err, core.CodeRecordConflict)
+				s.ok(core.RemoveRetentions(s.ctx, s.node, &again))
+				_, err = s.node.Append(s.ctx, again)
+			}
+			s.ok(err)
+			if got, err := core.ReadRetention(s.ctx, s.node, stream(x.name)); err != nil || !got.IsZero() {
+				s.Errorf("%s: %+v, %v", x.name, got, err)
+			}
+			s.shows(x.name, 3, s.write(x.name, 3)...)
+		}
+	}},
 	{"late_truncation_is_not_of_the_next_incarnation", func(s *aging) {
 		s.write("a", 5)
 		late := &lateStore{Store: s.node, before: func() {
