@@ -36,15 +36,15 @@ const (
 // with GYRE_SOAK=1.
 func TestCrashInARemoval(t *testing.T) {
 	t.Parallel()
-	crashInRemovals(t, &removalCrasher{scavengeCrasher: &scavengeCrasher{crasher: newCrasher(t.TempDir())}})
+	crashInRemovals(t, newScavengeCrasher(newCrasher(t.TempDir())))
 }
 
-func crashInRemovals(t *testing.T, c *removalCrasher) {
+func crashInRemovals(t *testing.T, on *scavengeCrasher) {
+	c := &removalCrasher{scavengeCrasher: on}
 	rounds := 2
 	if os.Getenv("GYRE_SOAK") != "" {
 		rounds = 60
 	}
-	c.args = append(c.args, "--hard-deletes")
 	for round := range rounds {
 		c.round(t, round, round == rounds-1)
 		if t.Failed() {
@@ -57,9 +57,6 @@ func crashInRemovals(t *testing.T, c *removalCrasher) {
 // removalCrasher keeps what one log has to have lost.
 type removalCrasher struct {
 	*scavengeCrasher
-	// left, if not nil, says what storage has of removed streams.
-	left func(t *testing.T) error
-
 	interrupted, done int // removals
 }
 
@@ -113,7 +110,7 @@ func (c *removalCrasher) round(t *testing.T, round int, last bool) {
 	}
 	c.end(t, node, syscall.SIGTERM, exitOK)
 	c.verify(t)
-	if last && c.data != "" {
+	if last {
 		c.search(t)
 	}
 }
@@ -256,18 +253,6 @@ func (c *removalCrasher) repeat(ctx context.Context, t *testing.T, client *sdk.C
 		if d := streams[i]; (d.made || d.asked) && found != goneTraces(d.action) {
 			t.Errorf("%s is removed: there is %+v", d.Stream, found)
 		}
-	}
-}
-
-// reclaim waits until nothing is left of what was removed.
-func (c *removalCrasher) reclaim(ctx context.Context, t *testing.T, client *sdk.Client) {
-	t.Helper()
-	c.scavenge(ctx, t, client)
-	if c.left == nil {
-		return // search looks for it when the node has ended
-	}
-	if err := until(removedWithin, func() error { return c.left(t) }); err != nil {
-		t.Error(err)
 	}
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +8,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -22,23 +23,34 @@ import (
 const (
 	scavengeWriters = 3
 	doomedEvents    = 40
+	// Of a stream of which all but the last keptOfAged expire.
+	agedEvents = 1500
+	keptOfAged = 20
 	// A scavenge is slow enough to be met in its middle.
 	crashScavengeRate = 4 << 20
 	scavengeEnds      = 30 * time.Second
 )
 
-// TestCrashInAScavenge kills a node with SIGKILL while it scavenges, appends and removes streams,
-// round after round on the same log. What was acknowledged and not removed is there, nothing that
-// was removed comes back, the files are clean, and the next scavenge goes on and leaves none of
-// the removed bytes. 60 rounds with GYRE_SOAK=1.
+// TestCrashInAScavenge kills a node with SIGKILL while it scavenges, appends, removes streams and has
+// others expire, round after round on the same log. What was acknowledged and not removed is there,
+// nothing that was removed or has expired comes back, the files are clean, the counts of types are
+// right, and the next scavenge goes on and leaves none of the bytes that are gone. 60 rounds with
+// GYRE_SOAK=1.
 func TestCrashInAScavenge(t *testing.T) {
 	t.Parallel()
+	crashInScavenges(t, newScavengeCrasher(newCrasher(t.TempDir())))
+}
+
+func newScavengeCrasher(c *crasher) *scavengeCrasher {
+	c.args = append(c.args, "--hard-deletes")
+	return &scavengeCrasher{crasher: c, kept: map[string]uint64{}}
+}
+
+func crashInScavenges(t *testing.T, c *scavengeCrasher) {
 	rounds := 3
 	if os.Getenv("GYRE_SOAK") != "" {
 		rounds = 60
 	}
-	c := &scavengeCrasher{crasher: newCrasher(t.TempDir()), kept: map[string]uint64{}}
-	c.args = append(c.args, "--hard-deletes")
 	for round := range rounds {
 		c.round(t, round)
 		if t.Failed() {
@@ -53,6 +65,9 @@ type scavengeCrasher struct {
 	*crasher
 	kept    map[string]uint64 // the acknowledged versions of streams
 	removed []string          // streams whose removal was acknowledged
+	aged    []string          // streams of which events have expired
+	// left, if not nil, returns the secrets that are in the database.
+	left func(t *testing.T) []string
 
 	interrupted int // scavenges
 }
@@ -66,8 +81,9 @@ func (c *scavengeCrasher) round(t *testing.T, round int) {
 	ctx, cancel := context.WithTimeout(node.lifetime, scavengeEnds)
 	defer cancel()
 	c.check(ctx, t, client)
-	c.scavenge(ctx, t, client)
+	c.reclaim(ctx, t, client)
 	c.check(ctx, t, client)
+	c.checkCounts(ctx, t, client)
 	if err := client.Close(); err != nil {
 		t.Error(err)
 	}
@@ -81,6 +97,7 @@ func (c *scavengeCrasher) loadAndKill(t *testing.T, node *process, round int) {
 	client := c.dial(t, node)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	c.age(ctx, t, client, fmt.Sprint("aged-", round))
 	var running sync.WaitGroup
 	versions := make([]uint64, scavengeWriters)
 	for w := range versions {
@@ -104,6 +121,31 @@ func (c *scavengeCrasher) loadAndKill(t *testing.T, node *process, round int) {
 		c.kept[stream] = max(c.kept[stream], version)
 	}
 	c.removed = append(c.removed, removed...)
+}
+
+// age writes a stream, and has all but its last events expire.
+func (c *scavengeCrasher) age(ctx context.Context, t *testing.T, client *sdk.Client, stream string) {
+	t.Helper()
+	a := core.Append{Stream: stream, Expect: core.NoStream}
+	for n := range agedEvents {
+		data := secretOf(stream)
+		if n >= agedEvents-keptOfAged {
+			data = "kept"
+		}
+		a.Events = append(a.Events, core.NewEvent{ID: core.NewID(), Type: "Aged", Data: fmt.Appendf(nil, "%q", data)})
+	}
+	if _, err := client.Append(ctx, core.Commit{Appends: []core.Append{a}}); err != nil {
+		t.Fatal(err)
+	}
+	if c.left != nil && !slices.Contains(c.left(t), secretOf(stream)) {
+		t.Fatalf("the database does not have the %s", secretOf(stream))
+	}
+	put := core.RetentionPut{Target: core.RetentionTarget{Stream: stream}, Retention: core.Retention{MaxCount: keptOfAged}, Expect: core.AnyVersion}
+	if _, err := client.SetRetention(ctx, put); err != nil {
+		t.Fatal(err)
+	}
+	c.aged = append(c.aged, stream)
+	c.kept[stream] = agedEvents
 }
 
 // keepAppending returns the last version that was acknowledged; 0 if none was.
@@ -181,6 +223,9 @@ func (c *scavengeCrasher) check(ctx context.Context, t *testing.T, client *sdk.C
 		gone[stream] = true
 	}
 	versions := map[string]uint64{}
+	for _, stream := range c.aged {
+		versions[stream] = agedEvents - keptOfAged
+	}
 	for e, err := range core.ReadAll(ctx, client, core.ReadRequest{Stream: core.All}) {
 		if err != nil {
 			t.Errorf("read: %v (%v)", err, context.Cause(ctx))
@@ -198,20 +243,74 @@ func (c *scavengeCrasher) check(ctx context.Context, t *testing.T, client *sdk.C
 	}
 }
 
-// search looks for removed bytes in all files of the node.
+// checkCounts compares the counts of types with the log. What had expired or was removed before it
+// was counted is not.
+func (c *scavengeCrasher) checkCounts(ctx context.Context, t *testing.T, client *sdk.Client) {
+	t.Helper()
+	page, err := untilCounted(ctx, client)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	log := map[string]uint64{}
+	for e, err := range core.ReadAll(ctx, client, core.ReadRequest{Stream: core.All}) {
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		log[e.Type]++
+	}
+	counted := map[string]uint64{}
+	for _, n := range page.Types {
+		counted[n.Type] = n.Events
+	}
+	if counted["Kept"] != log["Kept"] || counted["Aged"] < log["Aged"] || counted["Aged"] > uint64(agedEvents*len(c.aged)) || counted["Doomed"] < log["Doomed"] {
+		t.Errorf("counted are %v, the log has %v", counted, log)
+	}
+}
+
+// gone are the secrets that a scavenge leaves nothing of.
+func (c *scavengeCrasher) gone() map[string]bool {
+	gone := map[string]bool{}
+	for _, stream := range slices.Concat(c.removed, c.aged) {
+		gone[secretOf(stream)] = true
+	}
+	return gone
+}
+
+// reclaim scavenges, and waits until the database has no secret that is gone.
+func (c *scavengeCrasher) reclaim(ctx context.Context, t *testing.T, client *sdk.Client) {
+	t.Helper()
+	c.scavenge(ctx, t, client)
+	if c.left == nil {
+		return // search looks for them when the node has ended
+	}
+	gone := c.gone()
+	for _, secret := range c.left(t) {
+		if gone[secret] {
+			t.Errorf("the database has the %s", secret)
+		}
+	}
+}
+
+var aSecret = regexp.MustCompile(`secret of [^.]*\.`)
+
+// search looks for secrets that are gone in all files of the node.
 func (c *scavengeCrasher) search(t *testing.T) {
 	t.Helper()
+	if c.data == "" {
+		return
+	}
+	gone := c.gone()
 	err := filepath.WalkDir(c.data, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
 		content, err := os.ReadFile(path)
-		if bytes.Contains(content, []byte("secret of ")) {
-			for _, stream := range c.removed {
-				if bytes.Contains(content, []byte(secretOf(stream))) {
-					t.Errorf("%s has the %s", path, secretOf(stream))
-					break
-				}
+		for _, secret := range aSecret.FindAll(content, -1) {
+			if gone[string(secret)] {
+				t.Errorf("%s has the %s", path, secret)
+				break
 			}
 		}
 		return err
