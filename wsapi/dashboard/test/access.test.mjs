@@ -89,6 +89,8 @@ test("a role sees its pages and actions, and no others", async (t) => {
     if (role !== "plugin-author") await page.getByText("order-1").first().waitFor();
     const appends = await page.getByRole("button", { name: "Append event" }).count();
     assert.equal(appends, role === "writer" ? 1 : 0, role);
+    const retention = await page.getByRole("link", { name: "Retention" }).count();
+    assert.equal(retention, role === "operator" ? 1 : 0, role);
     const counts = await page.getByRole("complementary", { name: "What there is" }).count();
     assert.equal(counts, role === "operator" ? 1 : 0, role);
     if (role !== "plugin-author") {
@@ -104,6 +106,40 @@ test("a role sees its pages and actions, and no others", async (t) => {
     assert.equal(makes, role === "operator" ? 1 : 0, role);
     assert.deepEqual(page.problems, [], role);
   }
+});
+
+test("a key sees the policies of retention that it may set", async (t) => {
+  const { node, call, admin } = await withKeys(t);
+  await call("PUT", "/v1/retention/order", admin, { maxAgeMs: 86_400_000 });
+  for (const [stream, maxCount] of [
+    ["order-1", 100],
+    ["cart-1", 200],
+  ])
+    await call("PUT", `/v1/streams/${stream}/retention`, admin, { maxCount });
+  const b = await browser(t);
+  for (const [streams, listed, sections] of [
+    [["order-1"], ["order-1"], 1],
+    [["order", "order-*"], ["order", "order-1"], 2],
+    [["$all"], ["order", "cart-1", "order-1"], 2],
+  ]) {
+    const { token } = await call("POST", "/v1/keys", admin, { role: "operator", streams });
+    const page = await open(t, b);
+    await logIn(page, `${node.url}/retention`, token);
+    await page.getByText("order-1").first().waitFor();
+    assert.deepEqual(await page.getByRole("table").locator("a.main").allInnerTexts(), listed);
+    await page.goto(`${node.url}/streams/order-1?view=retention`);
+    await page.getByRole("heading", { name: "Of this stream" }).waitFor();
+    assert.equal(await page.getByRole("button", { name: "Clear…" }).count(), sections, `${streams}`);
+    assert.deepEqual(page.problems, [], `${streams}`);
+  }
+  const { token } = await call("POST", "/v1/keys", admin, { role: "writer", streams: ["order-*"] });
+  const page = await open(t, b);
+  await logIn(page, `${node.url}/retention`, token);
+  await page.getByText("Retention is not for this key").waitFor();
+  await page.goto(`${node.url}/streams/order-1?view=retention`);
+  await page.getByText("OrderPlaced").waitFor(); // the events
+  assert.equal(await page.getByRole("link", { name: "Retention" }).count(), 0);
+  assert.deepEqual(page.problems, []);
 });
 
 test("a key is made, shown once, asked about, and revoked", async (t) => {
@@ -165,6 +201,7 @@ const rights = {
   Append: "append",
   "Delete streams, and undo that": "streams.delete",
   "Remove streams with their events": "streams.remove",
+  "Set the retention of streams": "streams.retention",
   "Consume subscriptions, keep places": "consume",
   "Read the state of plugins": "plugins.state",
   "Upload, deploy and steer plugins": "plugins.deploy",

@@ -38,7 +38,7 @@ test("a stream is deleted at the version that is seen, and brought back", async 
   await node.run(["streams", "delete", "order-1"]); // somebody else does
   await page.getByRole("heading", { name: "order-1 is deleted" }).waitFor();
   await page.reload();
-  await page.getByText("Its 3 events stay in $all").waitFor();
+  await page.getByText("Its events (3) stay in $all").waitFor();
   await phone(page, "stream-deleted");
   await page.goto(`${node.url}/streams`);
   await page.locator("tr[data-row] .st", { hasText: "deleted" }).waitFor();
@@ -47,6 +47,21 @@ test("a stream is deleted at the version that is seen, and brought back", async 
   await page.getByText("OrderShipped").waitFor();
   await page.getByText("live").first().waitFor();
   assert.deepEqual(page.problems.filter(refused), []);
+});
+
+test("the page of a deleted stream asks for nothing that is refused", async (t) => {
+  const node = await Node.start(t);
+  await node.run(["append", "order-1", "OrderPlaced"]);
+  await node.run(["streams", "delete", "order-1"]);
+  const page = await open(t, await browser(t));
+  for (const view of ["", "?view=snapshots", "?view=retention"]) {
+    const described = page.waitForResponse((r) => new URL(r.url()).pathname === "/v1/streams");
+    await page.goto(`${node.url}/streams/order-1${view}`);
+    await page.getByText("Its events (1) stay in $all").waitFor();
+    await described;
+    await page.waitForLoadState("networkidle");
+  }
+  assert.deepEqual(page.problems, []);
 });
 
 test("events are removed for good once the name is typed, and a tombstone stays", async (t) => {
@@ -168,7 +183,7 @@ test("a scavenge is tried, started, and says what it gave back", async (t) => {
   await page.goto(`${node.url}/settings`);
   const panel = page.locator("section", { has: page.getByRole("heading", { name: "Scavenge" }) });
   await panel.getByText("It gives back the storage").waitFor();
-  await panel.getByLabel("What would hardly get smaller").check();
+  await panel.getByLabel("All of the log").check();
   await panel.getByRole("button", { name: "Dry run" }).click();
   await panel.getByText("dry run, done").waitFor();
   assert.match(await panel.innerText(), /Events that would go\s+1\s/);
@@ -198,7 +213,7 @@ test("a scavenge that runs shows how far it is, is stopped, and goes on", async 
   const page = await open(t, await browser(t));
   await page.goto(`${node.url}/settings`);
   const panel = page.locator("section", { has: page.getByRole("heading", { name: "Scavenge" }) });
-  await panel.getByLabel("What would hardly get smaller").check();
+  await panel.getByLabel("All of the log").check();
   await panel.getByLabel("At most").fill("0.1");
   await panel.getByRole("button", { name: "Start…" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Start" }).click();
@@ -246,4 +261,85 @@ test("retention is shown as it is in effect, and set for a stream and its catego
   await page.goto(`${node.url}/streams/order-1`);
   await page.getByText("No event is left").waitFor();
   assert.deepEqual(page.problems.filter(refused), []);
+});
+
+test("a stream says which versions have expired", async (t) => {
+  const node = await Node.start(t);
+  const lines = Array.from({ length: 1000 }, (_, i) => `{"stream":"order-1","type":"Counted","data":${i + 1}}\n`);
+  await node.run(["import", "-"], lines.join(""));
+  const page = await open(t, await browser(t));
+  await page.goto(`${node.url}/streams/order-1`);
+  await page
+    .getByRole("link", { name: "1,000" })
+    .or(page.getByText("1,000", { exact: true }))
+    .first()
+    .waitFor();
+  await node.run(["streams", "retention", "order-1", "--max-count", "10"]);
+  await page.getByText("begins at version 991").waitFor(); // before the eyes of the reader
+  await page.waitForFunction(() => document.querySelectorAll("tr[data-row]").length === 10);
+  await page.reload();
+  await page.getByText("Versions 1–990 have expired or been removed").waitFor();
+  assert.equal(await page.getByRole("table").getAttribute("aria-rowcount"), "10");
+  assert.deepEqual(await barriers(page), []);
+  await page.screenshot({ path: join(screens, "stream-expired-light.png") });
+  await phone(page, "stream-expired");
+  await page.goto(`${node.url}/streams/order-1/991`);
+  await page.getByText("Version 990 has expired or was removed").waitFor();
+  assert.deepEqual(page.problems, []);
+});
+
+test("policies of retention are listed, changed and cleared", async (t) => {
+  const node = await Node.start(t);
+  for (const type of ["OrderPlaced", "OrderPaid", "OrderShipped"]) await node.run(["append", "order-1", type]);
+  await node.run(["append", "cart-1", "CartMade"]);
+  const page = await open(t, await browser(t));
+  await page.goto(`${node.url}/streams`);
+  await page.getByRole("link", { name: "Retention" }).click();
+  await page.getByText("Nothing expires").waitFor();
+  await node.run(["streams", "retention", "--category", "order", "--max-age", "30d"]);
+  await node.run(["streams", "retention", "order-1", "--max-count", "2", "--truncate-before", "2"]);
+  await node.run(["streams", "retention", "cart-1", "--max-count", "7"]);
+  const row = (name) => page.locator("tr[data-row]", { has: page.getByRole("link", { name, exact: true }) });
+  await row("cart-1").waitFor();
+  assert.match(await row("order").innerText(), /^order\s+category\s+30d\s+–\s+–\s/);
+  assert.match(await row("order-1").innerText(), /^order-1\s+stream\s+–\s+2\s+2\s/);
+  for (const theme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme: theme });
+    await page.reload();
+    await row("cart-1").waitFor();
+    assert.deepEqual(await barriers(page), [], theme);
+    await page.screenshot({ path: join(screens, `retention-${theme}.png`) });
+  }
+  await phone(page, "retention");
+  const dialog = page.getByRole("dialog");
+  const clear = async (where) => {
+    await where.getByRole("button", { name: "Clear…" }).click();
+    await dialog.getByRole("button", { name: "Clear", exact: true }).click();
+  };
+  await clear(row("cart-1"));
+  await row("cart-1").waitFor({ state: "detached" });
+  await row("order").getByRole("button", { name: "Edit…" }).click();
+  await dialog.getByLabel("Maximum age").fill("2h");
+  await dialog.getByRole("button", { name: "Set" }).click();
+  await row("order").getByText("2h", { exact: true }).waitFor();
+  await page.getByLabel("Filter policies").fill("category o");
+  await row("order-1").waitFor({ state: "detached" });
+  await page.getByLabel("Filter policies").fill("");
+
+  await row("order-1").getByRole("link").click();
+  const effect = page.locator("section", { has: page.getByRole("heading", { name: "In effect" }) });
+  await effect.getByText("2h").waitFor();
+  const section = (heading) => page.locator("section", { has: page.getByRole("heading", { name: heading }) });
+  await section("Of this stream").getByRole("button", { name: "Clear…" }).click();
+  await dialog.getByText("Versions before 2 stay truncated").waitFor();
+  await dialog.getByRole("button", { name: "Clear", exact: true }).click();
+  await section("Of this stream").getByRole("button", { name: "Clear…" }).waitFor({ state: "detached" });
+  await clear(section("Default of category order"));
+  await effect.getByText("2h").waitFor({ state: "detached" });
+  await effect.getByText("2 of 3 versions can be read").waitFor();
+  await page.goto(`${node.url}/retention`);
+  await row("order-1").waitFor();
+  assert.equal(await page.locator("tr[data-row]").count(), 1); // what it truncates never comes back
+  assert.equal(await page.getByRole("button", { name: "Clear…" }).count(), 0);
+  assert.deepEqual(page.problems, []);
 });

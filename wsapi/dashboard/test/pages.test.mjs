@@ -12,6 +12,7 @@ const pages = [
   ["streams", "/streams", "order-1"],
   ["stream", "/streams/order-1", "OrderPaid"],
   ["snapshots", "/streams/order-1?view=snapshots", "up to date"],
+  ["retention", "/retention", "Truncate before"],
   ["all", "/streams/$all", "OrderPlaced"],
   ["event", "/streams/order-1/2", "Changed since version 1"],
   ["tail", "/tail", "Waiting for the next event"],
@@ -49,6 +50,7 @@ test("each page shows what it is for", async (t) => {
   const node = await Node.start(t);
   await node.run(["append", "order-1", "OrderPlaced", '{"total":9007199254740993}']);
   await node.run(["append", "order-1", "OrderPaid", '{"total":9007199254740993,"paid":true}']);
+  await node.run(["streams", "retention", "order-1", "--max-count", "100"]);
   await node.run(["snapshot", "put", "order-1", "2", '{"paid":true}']);
   await node.run(["subscriptions", "create", "mail"]);
   await deployWords(node);

@@ -12,6 +12,7 @@ const Plugin = () => import("../pages/Plugin.svelte");
 const Plugins = () => import("../pages/Plugins.svelte");
 const PluginUpload = () => import("../pages/PluginUpload.svelte");
 const Projections = () => import("../pages/Projections.svelte");
+const Retentions = () => import("../pages/Retentions.svelte");
 const Settings = () => import("../pages/Settings.svelte");
 const Start = () => import("../pages/Start.svelte");
 const Stream = () => import("../pages/Stream.svelte");
@@ -43,6 +44,7 @@ export const pages: readonly Page[] = [
   { path: "/streams/$all", title: "All events", view: All, needs: "read" },
   { path: "/streams/:stream", title: "Stream", view: Stream, needs: "read" },
   { path: "/streams/:stream/:version", title: "Event", view: Event, needs: "read" },
+  { path: "/retention", title: "Retention", view: Retentions, needs: "streams.retention" },
   { path: "/tail", title: "Live tail", view: Tail, needs: "read", icon: "tail", key: "t" },
   {
     path: "/subscriptions",

@@ -1,3 +1,5 @@
+import type { RetentionPolicy, RetentionTarget } from "@gyre-events/client/admin";
+
 /** Units of an age, in ms. */
 const units: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
@@ -13,4 +15,19 @@ export function ageText(ms: number | undefined): string {
 export function ageOf(text: string): number | undefined {
   const parts = /^(\d+)\s*(ms|[smhd])$/.exec(text.trim());
   return parts === null ? undefined : Number(parts[1]) * (units[parts[2] as string] ?? 1);
+}
+
+/** What a policy of a list is of. */
+export function targetOf({ stream, category }: RetentionPolicy): RetentionTarget {
+  return stream === undefined ? { category: category ?? "" } : { stream };
+}
+
+/** Names what has a policy. */
+export function nameOf(of: RetentionTarget): string {
+  return "stream" in of ? of.stream : `category ${of.category}`;
+}
+
+/** Reports whether clearing a policy changes something: truncateBefore stays. */
+export function clearable({ maxAgeMs, maxCount }: RetentionPolicy): boolean {
+  return maxAgeMs !== undefined || maxCount !== undefined;
 }
