@@ -339,25 +339,45 @@ func (f *fates) asOf(ctx context.Context) (uint64, error) {
 	return loosened, nil
 }
 
+// prepare is Scavenging.Prepare.
+func (f *fates) prepare(ctx context.Context, events []Event) error {
+	f.forget(2 * len(events)) // a link is in one stream and of another
+	for i := range events {
+		h := headOf(&events[i])
+		f.x.meet(&h)
+	}
+	return f.x.ask(ctx)
+}
+
 // fate is Scavenging.Fate.
 func (f *fates) fate(ctx context.Context, e *Event) (Fate, error) {
-	x := f.x
-	if len(x.streams) > maxFates {
-		clear(x.streams)
-		clear(x.ages)
+	f.forget(0)
+	h := headOf(e)
+	if !f.x.meet(&h) {
+		return Stays, nil
 	}
+	if err := f.x.ask(ctx); err != nil {
+		return Stays, err
+	}
+	if f.x.hides(&h) {
+		return Goes, nil
+	}
+	return Stays, nil
+}
+
+// forget makes room for streams.
+func (f *fates) forget(streams int) {
+	if len(f.x.streams)+streams > maxFates {
+		clear(f.x.streams)
+		clear(f.x.ages)
+	}
+}
+
+// headOf is what expiry needs of an event's place.
+func headOf(e *Event) eventHead {
 	h := eventHead{stream: e.Stream, version: e.Version, position: e.Position, recorded: micros(e.Recorded), home: e.Stream}
 	if !e.Link.IsZero() {
 		h.home, h.homePosition, h.homeVersion = e.Link.Stream, e.Link.Position, e.Link.Version
 	}
-	if !x.meet(&h) {
-		return Stays, nil
-	}
-	if err := x.ask(ctx); err != nil {
-		return Stays, err
-	}
-	if x.hides(&h) {
-		return Goes, nil
-	}
-	return Stays, nil
+	return h
 }

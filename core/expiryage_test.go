@@ -269,3 +269,34 @@ func idsOf(b core.Batch) (ids []core.ID) {
 	}
 	return ids
 }
+
+// TestReadsForCountsOfAScavenge counts what the engine is asked for the last versions of more streams
+// than a scavenge remembers, whose events alternate: one list for each thousand events.
+func TestReadsForCountsOfAScavenge(t *testing.T) {
+	const streams, rounds, together = 11_000, 2, 1000
+	engine := &counting{Engine: memory.New()}
+	store := core.NewStore(engine, core.StoreConfig{})
+	defer store.Close()
+	for n := 0; n < rounds*streams; n += together {
+		var c core.Commit
+		for k := range together {
+			name := fmt.Sprintf("a-%d", (n+k)%streams)
+			c.Appends = append(c.Appends, core.Append{Stream: name, Expect: core.AnyVersion, Events: []core.NewEvent{{ID: core.NewID(), Type: "T", Data: []byte("1")}}})
+		}
+		if _, err := store.Append(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := core.RetentionPut{Target: core.RetentionTarget{Category: "a"}, Retention: core.Retention{MaxCount: 1}}
+	if _, _, err := core.SetRetention(t.Context(), store, p); err != nil {
+		t.Fatal(err)
+	}
+	engine.since()
+	done, err := store.Scavenge(t.Context(), core.Scavenging{All: true})
+	if err != nil || done.Events != streams {
+		t.Errorf("%+v, %v, want %d events gone", done, err, streams)
+	}
+	if _, _, lists := engine.since(); lists > rounds*streams/together {
+		t.Errorf("%d lists for %d events", lists, rounds*streams)
+	}
+}

@@ -26,6 +26,10 @@ type Scavenging struct {
 	// of a link, Link. It is valid during the call, which may read the log. A fate may change
 	// from Stays to the others and from Goes to GoesForGood, and never back.
 	Fate func(ctx context.Context, e *Event) (Fate, error)
+	// Prepare finds out at once what Fate has to know of some events, at most MaxReadEvents; the Store
+	// sets it. An engine that has many together calls it before it asks for their fates, and saves a
+	// look-up for each. It may be nil.
+	Prepare func(ctx context.Context, events []Event) error
 	// AsOf has Fate decide by the policies of retention as they are now; the Store sets it. It
 	// returns a number, which is another one if a policy was loosened since. An engine calls it
 	// before it decides about a piece of the log. If a Commit has put a policy since before that
@@ -71,9 +75,8 @@ type Scavenger interface {
 	Scavenge(ctx context.Context, s Scavenging) (Scavenged, error)
 }
 
-// Scavenge removes for good what nobody can read any more, and so what has expired. It sets r.Fate
-// and r.AsOf. What a policy shows that was put
-// before, or meanwhile, stays.
+// Scavenge removes for good what nobody can read any more, and so what has expired. It sets r.Fate,
+// r.Prepare and r.AsOf. What a policy shows that was put before, or meanwhile, stays.
 func (s *Store) Scavenge(ctx context.Context, r Scavenging) (Scavenged, error) {
 	engine, ok := s.engine.(Scavenger)
 	switch {
@@ -85,10 +88,10 @@ func (s *Store) Scavenge(ctx context.Context, r Scavenging) (Scavenged, error) {
 	if err := s.policies.fresh(ctx); err != nil {
 		return Scavenged{}, err
 	}
-	r.Fate, r.AsOf = nil, nil
+	r.Fate, r.Prepare, r.AsOf = nil, nil, nil
 	if s.policies.any.Load() {
 		f := fates{store: s}
-		r.Fate, r.AsOf = f.fate, f.asOf
+		r.Fate, r.Prepare, r.AsOf = f.fate, f.prepare, f.asOf
 	}
 	return engine.Scavenge(ctx, r)
 }

@@ -225,11 +225,8 @@ var retentionTests = []agingTest{
 		s.keeps(stream("a"), core.Retention{TruncateBefore: 4, MaxCount: 1})
 		c := change("a", core.AnyVersion, core.RemoveStream)
 		s.ok(core.RemoveRetentions(s.ctx, s.node, &c))
-		if _, err := s.node.Append(s.ctx, c); errors.Is(err, core.CodeNotSupported) {
-			s.Skip("the engine does not remove streams yet")
-		} else {
-			s.ok(err)
-		}
+		_, err := s.node.Append(s.ctx, c)
+		s.ok(err)
 		if got, err := core.ReadRetention(s.ctx, s.node, stream("a")); err != nil || !got.IsZero() {
 			s.Errorf("%+v, %v", got, err)
 		}
@@ -257,9 +254,6 @@ var retentionTests = []agingTest{
 			s.ok(core.RemoveRetentions(s.ctx, s.node, &c))
 			s.keeps(stream(x.name), core.Retention{MaxCount: 1, TruncateBefore: 3})
 			_, err := s.node.Append(s.ctx, c)
-			if errors.Is(err, core.CodeNotSupported) {
-				s.Skip("the engine does not remove streams yet")
-			}
 			if x.conflict {
 				s.refused(err, core.CodeRecordConflict)
 				s.ok(core.RemoveRetentions(s.ctx, s.node, &again))

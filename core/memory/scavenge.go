@@ -88,6 +88,11 @@ func (e *Engine) decideSome(ctx context.Context, s *core.Scavenging, from, last 
 			return d, err
 		}
 	}
+	if s.Prepare != nil {
+		if err := s.Prepare(ctx, events); err != nil {
+			return d, err
+		}
+	}
 	for i := range events {
 		fate, err := s.Fate(ctx, &events[i])
 		if err != nil {

@@ -158,16 +158,23 @@ func (r *scavenge) decide(page scavengePage) (going []int64, won int64, err erro
 			return nil, 0, err
 		}
 	}
+	events := page.events()
+	if r.Prepare != nil {
+		if err := r.Prepare(r.ctx, events); err != nil {
+			return nil, 0, err
+		}
+	}
 	for i := range page.rows {
 		row := &page.rows[i]
 		if row.name == nil {
 			continue // the remover's
 		}
-		fate := core.Goes // a link to nothing
-		if row.link == nil || row.home != nil {
-			if fate, err = r.Fate(r.ctx, row.event()); err != nil {
+		fate := core.Goes
+		if !row.linksToNothing() {
+			if fate, err = r.Fate(r.ctx, &events[0]); err != nil {
 				return nil, 0, err
 			}
+			events = events[1:]
 		}
 		if fate != core.Stays {
 			going = append(going, row.position)
@@ -269,6 +276,17 @@ func (p *scavengePage) add(row *scavengeRow) {
 	p.bytes += rowBytes + row.size
 }
 
+// events are the places of those whose fate is to be decided.
+func (p *scavengePage) events() []core.Event {
+	events := make([]core.Event, 0, len(p.rows))
+	for i := range p.rows {
+		if row := &p.rows[i]; row.name != nil && !row.linksToNothing() {
+			events = append(events, row.event())
+		}
+	}
+	return events
+}
+
 // scavengeRow is a row of scavenge_look.
 type scavengeRow struct {
 	position    int64
@@ -286,9 +304,12 @@ func (r *scavengeRow) columns() []any {
 	return []any{&r.position, &r.name, &r.incarnation, &r.version, &r.recorded, &r.link, &r.home, &r.homeVersion, &r.size}
 }
 
+// linksToNothing reports whether the row is a link to an event that is removed.
+func (r *scavengeRow) linksToNothing() bool { return r.link != nil && r.home == nil }
+
 // event is the place of the row, for Scavenging.Fate.
-func (r *scavengeRow) event() *core.Event {
-	e := &core.Event{Stream: *r.name, Version: r.version, Position: uint64(r.position), Recorded: r.recorded.UTC(), Incarnation: *r.incarnation}
+func (r *scavengeRow) event() core.Event {
+	e := core.Event{Stream: *r.name, Version: r.version, Position: uint64(r.position), Recorded: r.recorded.UTC(), Incarnation: *r.incarnation}
 	if r.link != nil {
 		e.Link = core.Origin{Stream: *r.home, Version: *r.homeVersion, Position: *r.link}
 	}

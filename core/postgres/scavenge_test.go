@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 	"testing"
 
@@ -116,6 +117,35 @@ func TestScavengeOfManyLinks(t *testing.T) {
 	again := &core.Commit{Appends: []core.Append{{Stream: "l-7", Expect: 1, Events: benchEvents(1)}}}
 	if r := must(t, engine, again)[0]; r.Position != links+2 {
 		t.Errorf("%+v, want position %d", r, links+2)
+	}
+}
+
+// TestScavengePreparesPages: the Store knows of a page of events before it is asked for their fates.
+func TestScavengePreparesPages(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: server.Store(t)})
+	const events = 1500
+	a, ids := eventsFor("a", events)
+	b, _ := eventsFor("b", 1)
+	must(t, engine, a, b, &core.Commit{Appends: []core.Append{{Stream: "l", Links: ids}}})
+	var prepared []core.Event
+	pages, fates := 0, 0
+	_, err := engine.Scavenge(t.Context(), core.Scavenging{
+		Prepare: func(_ context.Context, events []core.Event) error {
+			pages++
+			prepared = append(prepared, events...)
+			return nil
+		},
+		Fate: func(_ context.Context, e *core.Event) (core.Fate, error) {
+			if fates++; fates > len(prepared) || !reflect.DeepEqual(*e, prepared[fates-1]) {
+				return core.Stays, fmt.Errorf("%+v was not prepared", e)
+			}
+			return core.Stays, nil
+		},
+	})
+	if err != nil || fates != 2*events+1 || len(prepared) != fates || pages != 4 {
+		t.Errorf("%d events prepared in %d pages, %d fates, %v", len(prepared), pages, fates, err)
 	}
 }
 
