@@ -20,11 +20,12 @@ const (
 
 // Scavenging says what a scavenge does.
 type Scavenging struct {
-	// Fate decides about each event and link, in the log's order; the Store sets it. Events of
-	// streams that were removed go anyway, and so do links to them. nil keeps all others. Of the
-	// event only its place is set for sure: Stream, Version, Position, Recorded, Incarnation and,
-	// of a link, Link. It is valid during the call, which may read the log. A fate may change
-	// from Stays to the others and from Goes to GoesForGood, and never back.
+	// Fate decides about each event and link, in the log's order; the Store sets it. An engine may
+	// ask again about a piece of the log. Events of streams that were removed go anyway, and so do
+	// links to them. nil keeps all others. Of the event only its place is set for sure: Stream,
+	// Version, Position, Recorded, Incarnation and, of a link, Link. It is valid during the call,
+	// which may read the log. A fate may change from Stays to the others and from Goes to
+	// GoesForGood, and never back.
 	Fate func(ctx context.Context, e *Event) (Fate, error)
 	// Prepare finds out at once what Fate has to know of some events, at most MaxReadEvents; the Store
 	// sets it. An engine that has many together calls it before it asks for their fates, and saves a
@@ -44,6 +45,9 @@ type Scavenging struct {
 	All bool
 	// DryRun changes nothing.
 	DryRun bool
+	// Table has the records that the caller itself puts for each scavenge. What these alone have
+	// replaced is no reason to begin a new piece of the log.
+	Table string
 	// BytesPerSecond bounds what is read and written of the log; 0 is no bound. A scavenge rests
 	// for as long as it works in any case.
 	BytesPerSecond int64

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -13,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/disk"
 	"github.com/gyre-events/gyre/core/memory"
 )
 
@@ -296,4 +298,34 @@ func TestScavengeThatFails(t *testing.T) {
 			t.Errorf("after Close: %v", err)
 		}
 	})
+}
+
+// TestScavengesOnDisk: scavenges that follow one another, of which nothing goes, add no segments
+// to a log.
+func TestScavengesOnDisk(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	engine, err := disk.Open(t.Context(), disk.Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := core.NewStore(engine, core.StoreConfig{})
+	defer store.Close()
+	event := core.NewEvent{Type: "T", Data: []byte("1")}
+	if _, err := store.Append(t.Context(), core.Commit{Appends: []core.Append{{Stream: "a", Expect: core.AnyVersion, Events: []core.NewEvent{event}}}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 {
+		j := New(Config{Store: store, Commits: store, Node: "a", Logger: slog.New(slog.DiscardHandler)})
+		start(t, j, Request{All: true})
+		j.running.Wait()
+		if s, err := j.Status(t.Context()); err != nil || s.State != Done {
+			t.Fatalf("%+v, %v, want it done", s, err)
+		}
+		j.Close()
+	}
+	segments, err := filepath.Glob(filepath.Join(dir, "log", "*.seg"))
+	if err != nil || len(segments) != 1 {
+		t.Errorf("the log has %d segments, %v, want 1", len(segments), err)
+	}
 }

@@ -91,7 +91,7 @@ func (p *part) scavenge(ctx context.Context) (core.Scavenged, error) {
 
 func (p *part) scavenging() core.Scavenging {
 	r := p.begun.Request
-	s := core.Scavenging{All: r.All, DryRun: r.DryRun, BytesPerSecond: r.BytesPerSecond, Report: p.report}
+	s := core.Scavenging{All: r.All, DryRun: r.DryRun, BytesPerSecond: r.BytesPerSecond, Table: table, Report: p.report}
 	if !r.DryRun {
 		s.From = p.begun.Place.Next
 	}

@@ -52,7 +52,7 @@ func (d *decider) visitor(segment uint32) visitor {
 				return err
 			}
 			if d.removal.add(!needed); !needed {
-				d.removal.changes++
+				d.removal.count(&c, d.scavenge.Table)
 			}
 			return d.scavenge.pay(c.size())
 		},

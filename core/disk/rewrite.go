@@ -16,6 +16,7 @@ type removal struct {
 	going int // of the items
 
 	events, changes uint64 // of those that go
+	callers         uint64 // of the changes, those of core.Scavenging.Table
 	asOf            mark   // the log had reached it when all was decided
 	by              basis  // that it was decided by
 }
@@ -28,6 +29,13 @@ func (r *removal) add(goes bool) {
 	r.items++
 	if goes {
 		r.set(r.items - 1)
+	}
+}
+
+// count counts a change that goes.
+func (r *removal) count(c *recordChange, callers string) {
+	if r.changes++; c.table == callers {
+		r.callers++
 	}
 }
 

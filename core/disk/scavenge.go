@@ -27,8 +27,8 @@ const worthShare = 8
 // Scavenge rewrites the segments of the log without what goes: the events that Fate says, and
 // the changes of records that later ones have replaced. It goes segment by segment, by whose
 // numbers it counts. Without All a segment is rewritten if it gets shorter by an eighth. With All
-// it includes the segment that is written and the database of the records. Nobody waits for it
-// longer than for the renaming of a file.
+// it includes the database of the records, and the segment that is written if something goes of
+// it. Nobody waits for it longer than for the renaming of a file.
 func (e *Engine) Scavenge(ctx context.Context, s core.Scavenging) (core.Scavenged, error) {
 	if err := e.enter(ctx); err != nil {
 		return core.Scavenged{}, err
@@ -127,7 +127,7 @@ type scavenge struct {
 func (r *scavenge) run() error {
 	e := r.engine
 	if r.All {
-		if err := e.sealWritten(r.ctx); err != nil {
+		if err := r.sealWritten(); err != nil {
 			return err
 		}
 	}
@@ -345,6 +345,41 @@ func (r *scavenge) swapSegment(temporary, name string, h *segmentHeader, puts ui
 		v.rewrite(h)
 	})
 	return nil
+}
+
+// sealWritten has the segment that is written be looked at with the others, if something goes of
+// it. So scavenges that follow one another leave no row of empty segments.
+func (r *scavenge) sealWritten() error {
+	written := *r.engine.appender.durable.Load()
+	if written.end.byte() > headerBytes {
+		goes, err := r.goesBefore(written.end)
+		if err != nil {
+			return err
+		}
+		if !goes {
+			return r.engine.index.flushed(r.ctx)
+		}
+	}
+	return r.engine.sealWritten(r.ctx)
+}
+
+// goesBefore reports whether something goes of the segment that is written, before end. What the
+// caller's own records have replaced does not count.
+func (r *scavenge) goesBefore(end offset) (bool, error) {
+	source, err := r.engine.files.acquire(end.segment())
+	if err != nil {
+		return false, err
+	}
+	defer r.engine.files.release(source)
+	header, err := source.header()
+	if err != nil {
+		return false, err
+	}
+	if _, err := r.decideBy(); err != nil {
+		return false, err
+	}
+	removal, err := r.decide(source, &sealedSegment{header: header, end: end.byte()})
+	return removal != nil && (removal.events > 0 || removal.changes > removal.callers), err
 }
 
 // sealWritten begins a new segment if the one that is written has frames, and waits until that

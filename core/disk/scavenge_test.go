@@ -877,3 +877,44 @@ func TestScavengeCountsWhatWasWritten(t *testing.T) {
 		}
 	}
 }
+
+// TestScavengesOfNothing: scavenges begin no segments if nothing goes but what their caller's own
+// records have replaced, however many there are. Whatever else goes is gone after the next one.
+func TestScavengesOfNothing(t *testing.T) {
+	e := open(t, Config{SegmentBytes: 1 << 20})
+	defer e.Close()
+	s := newScavenged(16)
+	put := func(table, value string) {
+		t.Helper()
+		c := core.Commit{Records: []core.RecordOp{{Table: table, Key: "key", Expect: core.AnyVersion, Value: []byte(value)}}}
+		if o := e.Commit(t.Context(), []*core.Commit{&c}).Outcomes[0]; o.Err != nil {
+			t.Fatal(o.Err)
+		}
+	}
+	run := func(goes bool) {
+		t.Helper()
+		before := e.appender.durable.Load().end.segment()
+		put("callers", "begun")
+		done, err := e.Scavenge(t.Context(), core.Scavenging{All: true, Fate: s.decide, Table: "callers"})
+		put("callers", "done")
+		if begun := e.appender.durable.Load().end.segment() > before; err != nil || begun != goes || !goes && done.Won > 0 {
+			t.Errorf("%+v, %v; a new segment %v, want %v", done, err, begun, goes)
+		}
+	}
+	s.write(t, e, 20)
+	put("other", "left")
+	run(len(s.deleted) > 0)
+	for range 3 {
+		run(false)
+	}
+	put("other", "left again")
+	put("other", "instead")
+	run(true)
+	run(false)
+	s.write(t, e, 1)
+	last := s.events[len(s.events)-1]
+	s.before[last.Stream] = last.Version + 1
+	run(true)
+	run(false)
+	s.check(t, e, true)
+}
