@@ -30,12 +30,20 @@ type Hosting struct {
 	store *hostStore
 	owner *subscriptions.Owner // nil before Open
 
+	quit     context.Context // ends when Close begins
+	cancel   context.CancelFunc
+	watching sync.WaitGroup // the goroutine of watch
+
 	close  sync.Once
 	closed chan struct{} // when Close is done
 }
 
 // NewHosting makes a Hosting, of which Release is ready for use. The rest is after Open.
-func NewHosting() *Hosting { return &Hosting{closed: make(chan struct{})} }
+func NewHosting() *Hosting {
+	h := &Hosting{closed: make(chan struct{})}
+	h.quit, h.cancel = context.WithCancel(context.Background())
+	return h
+}
 
 // Open makes the node's Owner from a config, of which it fills in Owns, and wraps the
 // Store. Close closes it.
@@ -45,9 +53,28 @@ func (h *Hosting) Open(r Ring, config subscriptions.Config) (*subscriptions.Owne
 	h.ring = r
 	h.store = &hostStore{Store: config.Store, ring: r}
 	config.Store, config.Owns = h.store, h.owns
+	state := r.State()
 	var err error
-	h.owner, err = subscriptions.New(config)
+	if h.owner, err = subscriptions.New(config); err == nil {
+		h.watching.Go(func() { h.watch(state, h.owner) })
+	}
 	return h.owner, err
+}
+
+// watch has the Owner take over what the node may hold since a State, until Close begins.
+func (h *Hosting) watch(s *State, owner *subscriptions.Owner) {
+	for {
+		select {
+		case <-s.Changed:
+		case <-h.quit.Done():
+			return
+		}
+		before := s
+		// Between two epochs, another node may have held what this one holds in both.
+		if s = h.ring.State(); s.epoch() != before.epoch() || s.held != before.held {
+			owner.TakeOver()
+		}
+	}
 }
 
 // Store makes Commits as those of the subscriptions are made: under the epoch of the newest
@@ -63,6 +90,8 @@ func (h *Hosting) Close(ctx context.Context) error {
 	h.mu.Lock()
 	owner, store := h.owner, h.store
 	h.mu.Unlock()
+	h.cancel()
+	h.watching.Wait()
 	if owner == nil {
 		return nil
 	}

@@ -2,6 +2,8 @@ package core
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,8 +13,8 @@ import (
 // which were read before: what was removed since must not be handed out.
 type RemovalWatcher interface {
 	// Removals counts how often events may have been removed, or a policy of retention was put.
-	// When a Commit that does that is answered, the count has risen. Events that were read when the count was the same, and
-	// later, are in the log still.
+	// When a Commit that does that is answered, the count has risen. Events that were read when
+	// the count was the same, and later, are in the log still.
 	Removals() uint64
 	// AwaitRemoval waits until the count is greater than after, and returns it. While there are
 	// policies, the count rises every expiresEvery that somebody waits. The error is ctx's, or
@@ -21,14 +23,24 @@ type RemovalWatcher interface {
 	// Expires reports whether events may be gone without a change of the count, as time goes by or
 	// others are appended. Gone has those, too.
 	Expires() bool
-	// Gone reports which of some encoded events are not in the log any more, or have expired. since is what
-	// Removals returned before they were read.
+	// Removed returns what may be gone of that which was read when Removals returned since.
+	Removed(since uint64) Removed
+	// Gone reports which of some encoded events are not in the log any more, or have expired.
+	// since is what Removals returned before they were read.
 	Gone(ctx context.Context, since uint64, events [][]byte) ([]bool, error)
+}
+
+// Removed is what may be gone from the log: the events of some streams, or of any; links go with
+// their events.
+type Removed struct {
+	Streams []string // in no order; not all of them if Any is set
+	Any     bool
+	Expired bool // others may have expired
 }
 
 var _ RemovalWatcher = (*Store)(nil)
 
-// maxRecentRemovals bounds the removals that a Store remembers.
+// maxRecentRemovals is how many removals a Store remembers at least. At most it is twice as many.
 const maxRecentRemovals = 1024
 
 // removals are those that a Store has learned of, from the notices that its tail gets.
@@ -62,8 +74,8 @@ func (r *removals) add(which ...removal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.recent = append(r.recent, which...)
-	if n := len(r.recent) - maxRecentRemovals; n > 0 {
-		r.recent = append([]removal(nil), r.recent[n:]...)
+	if n := len(r.recent); n > 2*maxRecentRemovals {
+		r.recent = slices.Clone(r.recent[n-maxRecentRemovals:])
 	}
 	r.count.Add(uint64(len(which)))
 	close(r.changed)
@@ -71,20 +83,22 @@ func (r *removals) add(which ...removal) {
 }
 
 // since has the streams of the removals behind a count, with the positions before which their
-// events are gone. It is not ok if these are not all.
-func (r *removals) since(count uint64) (before map[string]uint64, ok bool) {
+// events are gone. It is not ok if these are not all. expired reports that others may have expired.
+func (r *removals) since(count uint64) (before map[string]uint64, expired, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := r.count.Load() - min(count, r.count.Load())
 	known := min(n, uint64(len(r.recent)))
 	before = make(map[string]uint64, known)
 	for _, x := range r.recent[uint64(len(r.recent))-known:] {
-		if !x.expiry {
+		if x.expiry {
+			expired = true
+		} else {
 			before[x.stream] = max(before[x.stream], x.before)
 		}
 	}
 	_, any := before[""]
-	return before, known == n && !any
+	return before, expired, known == n && !any
 }
 
 // await waits until the count is greater than after, or until again is sent to.
@@ -108,6 +122,13 @@ func (r *removals) await(ctx context.Context, after uint64, again <-chan time.Ti
 
 // Removals is RemovalWatcher.Removals.
 func (s *Store) Removals() uint64 { return s.tail.removals.count.Load() }
+
+// Removed is RemovalWatcher.Removed.
+func (s *Store) Removed(since uint64) Removed {
+	before, expired, known := s.tail.removals.since(since)
+	delete(before, "")
+	return Removed{Streams: slices.Collect(maps.Keys(before)), Any: !known, Expired: expired}
+}
 
 // Expires is RemovalWatcher.Expires.
 func (s *Store) Expires() bool { return s.policies.any.Load() }
@@ -148,7 +169,7 @@ func (s *Store) Gone(ctx context.Context, since uint64, events [][]byte) ([]bool
 
 // removed reports which events are not in the log any more.
 func (s *Store) removed(ctx context.Context, since uint64, events [][]byte) ([]bool, error) {
-	before, known := s.tail.removals.since(since)
+	before, _, known := s.tail.removals.since(since)
 	if known {
 		return areBefore(before, events, false)
 	}

@@ -44,7 +44,8 @@ type Config struct {
 	// that create some at the same time may pass it by a few for each.
 	MaxStored int
 	// Owns returns an error for a subscription that another node owns: it is that of
-	// every method that names one. nil owns all. It must not block.
+	// every method that names one, and not_serving while this node may become the owner. nil owns
+	// all. It must not block. When it owns more names than before, TakeOver has to be called.
 	Owns func(name string) error
 }
 
@@ -64,6 +65,9 @@ type Owner struct {
 	checkpointer checkpointer
 	loader       loader
 	count        count
+	parkedWork   chan struct{} // holds 1: there may be removed events that are parked
+
+	parkedStreams parkedStreams
 
 	mu     sync.Mutex // protects the fields below
 	names  map[nameKey]*nameLock
@@ -110,7 +114,7 @@ func New(config Config) (*Owner, error) {
 	o := &Owner{
 		config: config, store: config.Store, records: records{config.Store}, id: core.NewID().String(),
 		names: map[nameKey]*nameLock{}, sweep: make(chan struct{}, 1), clock: makeClock(), checkpointer: makeCheckpointer(),
-		count: count{held: make(chan struct{}, 1)},
+		count: count{held: make(chan struct{}, 1)}, parkedWork: make(chan struct{}, 1), parkedStreams: makeParkedStreams(),
 	}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
 	o.loader = makeLoader(o.records, o.ctx.Done())
@@ -423,7 +427,8 @@ func (o *Owner) hosts() (hosts []*host) {
 	return hosts
 }
 
-// watchRemovals has hosts look for events that are gone, until the Owner is closed.
+// watchRemovals has hosts, and expireParked, look for events that are gone, until the Owner is
+// closed.
 func (o *Owner) watchRemovals(seen uint64) {
 	for {
 		var err error
@@ -435,6 +440,7 @@ func (o *Owner) watchRemovals(seen uint64) {
 			h.current()
 			h.mu.Unlock()
 		}
+		wake(o.parkedWork)
 	}
 }
 

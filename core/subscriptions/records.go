@@ -148,21 +148,23 @@ type parkedEvent struct {
 // parks at once fit a Commit.
 const maxParkedBytes = 14 << 10
 
-// encodeParked forgets the oldest failures where all of them are too long.
-func encodeParked(p *delivery.Parked) ([]byte, error) {
-	r := parkedEvent{
+// parkedRecord is the record of an event that is to be parked.
+func parkedRecord(p *delivery.Parked) (*parkedEvent, error) {
+	r := &parkedEvent{
 		Key: p.Key, RecordedMicros: p.RecordedMicros, At: moment(p.At), Cause: p.Cause, Reason: p.Reason,
 		Attempts: p.Attempts, Failures: p.Failures,
 	}
-	if err := r.putPlace(p.Raw); err != nil {
-		return nil, err
-	}
+	return r, r.putPlace(p.Raw)
+}
+
+// encode forgets the oldest failures where all of them are too long.
+func (p *parkedEvent) encode() ([]byte, error) {
 	for {
-		value, err := json.Marshal(&r)
-		if err != nil || len(value) <= maxParkedBytes || len(r.Failures) == 0 {
+		value, err := json.Marshal(p)
+		if err != nil || len(value) <= maxParkedBytes || len(p.Failures) == 0 {
 			return value, err
 		}
-		r.Failures = r.Failures[1:]
+		p.Failures = p.Failures[1:]
 	}
 }
 

@@ -193,10 +193,15 @@ func (k *saver) compose() (*save, error) {
 func (k *saver) parkOps(ops []core.RecordOp, store *delivery.Store, p *progress) ([]core.RecordOp, error) {
 	for i := range store.Park {
 		e := &store.Park[i]
-		value, err := encodeParked(e)
+		record, err := parkedRecord(e)
 		if err != nil {
 			return nil, core.Errorf(core.CodeInternal, "parked event %d: %w", e.Position, err)
 		}
+		value, err := record.encode()
+		if err != nil {
+			return nil, core.Errorf(core.CodeInternal, "parked event %d: %w", e.Position, err)
+		}
+		k.host.owner.parkedStreams.add(k.host.incarnation.ID, record)
 		ops = append(ops, k.put(parkedTable, e.Position, value))
 		if k.host.replayer.known(e.Position) {
 			ops = append(ops, k.remove(replaysTable, e.Position))
@@ -212,6 +217,23 @@ func (k *saver) parkOps(ops []core.RecordOp, store *delivery.Store, p *progress)
 		p.Parked = max(0, p.Parked-1)
 	}
 	return ops, nil
+}
+
+// noteParking has the Owner note what is being parked as if it were parked.
+func (k *saver) noteParking() error {
+	k.host.mu.Lock()
+	defer k.host.mu.Unlock()
+	if k.current == nil || k.current.store == nil {
+		return nil
+	}
+	for i := range k.current.store.Park {
+		record, err := parkedRecord(&k.current.store.Park[i])
+		if err != nil {
+			return err
+		}
+		k.host.owner.parkedStreams.add(k.host.incarnation.ID, record)
+	}
+	return nil
 }
 
 // failedOps adds the operations on the records of failed events.
