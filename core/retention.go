@@ -90,9 +90,13 @@ func (t RetentionTarget) String() string {
 
 // Validate checks the name. Streams of the system have no retention.
 func (t RetentionTarget) Validate() error {
-	switch {
+	switch name := t.Stream + t.Category; {
 	case (t.Stream == "") == (t.Category == ""):
 		return Errorf(CodeInvalidRetention, "a policy is of a stream or of a category, one of them")
+	case IsSystem(name):
+		e := Errorf(CodeReservedStreamName, "%q is a name of the system, whose streams have no retention", Clip(name))
+		e.Stream = t.Stream
+		return e
 	case t.Stream != "":
 		return ValidateStream(t.Stream)
 	case CategoryOf(t.Category) != t.Category:

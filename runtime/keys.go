@@ -115,9 +115,9 @@ func (n *Node) Keys() *keys.Keys { return n.keys }
 type audit struct{ keys *keys.Keys }
 
 // Record is wsapi.Auditor.Record.
-func (a audit) Record(ctx context.Context, kind, target string, outcome core.Code) error {
+func (a audit) Record(ctx context.Context, act wsapi.Act) error {
 	if !a.keys.Protected() {
 		return nil
 	}
-	return a.keys.Record(ctx, kind, keys.Act{Target: target, Outcome: outcome})
+	return a.keys.Record(ctx, act.Kind, keys.Act{Target: act.Target, Outcome: act.Outcome, Detail: act.Detail})
 }

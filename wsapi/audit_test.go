@@ -2,6 +2,7 @@ package wsapi_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"slices"
@@ -19,11 +20,11 @@ type acts struct {
 	list []string
 }
 
-func (a *acts) Record(ctx context.Context, kind, target string, outcome core.Code) error {
+func (a *acts) Record(ctx context.Context, act wsapi.Act) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	host, _, _ := net.SplitHostPort(string(access.AddressOf(ctx)))
-	a.list = append(a.list, access.Of(ctx).Name+" "+kind+" "+target+" "+string(outcome)+" from "+host)
+	a.list = append(a.list, fmt.Sprint(access.Of(ctx).Name, " ", act.Kind, " ", act.Target, " ", act.Outcome, " with ", act.Detail, " from ", host))
 	return nil
 }
 
@@ -34,6 +35,7 @@ func TestTheAuditHasWhatWasDone(t *testing.T) {
 	paint := wsapi.Extension{Routes: []wsapi.Route{{
 		Method: "PUT", Path: "/v1/doors/{door}", Op: "door.paint", Needs: access.SteerCluster, Audit: "DoorPainted", AuditOnly: http.StatusCreated,
 		Handle: func(w http.ResponseWriter, r *http.Request) error {
+			wsapi.AuditDetail(w, "a brush")
 			switch r.PathValue("door") {
 			case "none":
 				return core.Errorf(core.CodeNotFound, "there is no such door")
@@ -61,8 +63,8 @@ func TestTheAuditHasWhatWasDone(t *testing.T) {
 	p.say(`{"op":"door.paint","id":3,"door":"far"}`)
 	p.receive()
 	want := []string{
-		"o1 DoorPainted back  from 127.0.0.1", "o1 DoorPainted far unknown_outcome from 127.0.0.1",
-		"o1 DoorPainted far unknown_outcome from 127.0.0.1", "o1 DoorPainted front  from 127.0.0.1",
+		"o1 DoorPainted back  with a brush from 127.0.0.1", "o1 DoorPainted far unknown_outcome with a brush from 127.0.0.1",
+		"o1 DoorPainted far unknown_outcome with a brush from 127.0.0.1", "o1 DoorPainted front  with a brush from 127.0.0.1",
 	}
 	audit.mu.Lock()
 	defer audit.mu.Unlock()

@@ -228,6 +228,11 @@ func TestHTTPRefusesBadRequests(t *testing.T) {
 		{"GET", "/v1/events/none", "", "", 400, "invalid_event_id"},
 		{"GET", "/v1/events/0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d11", "", "", 404, "event_not_found"},
 		{"GET", "/v1/streams?cursor=!", "", "", 400, "invalid_cursor"},
+		{"GET", "/v1/streams?cursor=zz", "", "", 400, "invalid_cursor"}, // no UTF-8
+		{"GET", "/v1/retention?cursor=zz", "", "", 400, "invalid_cursor"},
+		{"GET", "/v1/streams/a/snapshots?cursor=zz", "", "", 400, "invalid_cursor"},
+		{"GET", "/v1/progress?cursor=zz", "", "", 400, "invalid_cursor"},
+		{"GET", "/v1/subscriptions?cursor=zz", "", "", 400, "invalid_cursor"},
 		{"GET", "/v1/streams?limit=x", "", "", 400, "invalid_request"},
 		{"GET", "/v1/nothing", "", "", 404, "not_found"},
 		{"GET", "/v1/streams//events", "", "", 404, "not_found"},

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"net/http"
 	"net/url"
+	"unicode/utf8"
 
 	"github.com/gyre-events/gyre/core"
 )
@@ -27,7 +28,7 @@ func ParseList(q url.Values, others ...string) (list List, err error) {
 		return list, err
 	}
 	after, err := base64.RawURLEncoding.DecodeString(q.Get("cursor"))
-	if err != nil {
+	if err != nil || !utf8.Valid(after) {
 		return list, core.Errorf(core.CodeInvalidCursor, "%q is not a cursor of this list", core.Clip(q.Get("cursor")))
 	}
 	return List{q.Get("prefix"), string(after), int(limit)}, nil

@@ -73,6 +73,7 @@ func (a *API) putRetention(w http.ResponseWriter, r *http.Request) error {
 	case retention.IsZero():
 		return core.Errorf(core.CodeInvalidRetention, "the policy has no bound; DELETE clears one")
 	}
+	AuditDetail(w, body)
 	return a.setRetention(w, r, retention)
 }
 

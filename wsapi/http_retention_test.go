@@ -51,6 +51,8 @@ func TestBadRetention(t *testing.T) {
 	n.do("PUT", "/v1/retention/order", `{"truncateBefore":1}`).isError(t, "invalid_retention")
 	n.do("PUT", "/v1/retention/order-1", `{"maxCount":1}`).isError(t, "invalid_retention")
 	n.do("PUT", "/v1/streams/$audit/retention", `{"maxCount":1}`).isError(t, "reserved_stream_name")
+	n.do("GET", "/v1/streams/$audit/retention", "").want(t, 400).has(t, "reserved_stream_name").has(t, "whose streams have no retention")
+	n.do("GET", "/v1/retention/$audit", "").want(t, 400).has(t, "reserved_stream_name").has(t, "whose streams have no retention")
 	n.do("PUT", retentionPath+"?expect=x", `{"maxCount":1}`).isError(t, "invalid_expected_version")
 	n.do("GET", retentionPath, "").want(t, 200).has(t, `{"stream":"order-1","revision":0}`)
 	if text := string(n.do("GET", "/v1/retention", "").want(t, 200).body); !strings.Contains(text, `"policies":[]`) {

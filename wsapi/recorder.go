@@ -22,6 +22,7 @@ type recorder struct {
 	code      int
 	rest      io.Reader // the body, until it was read to its end; nil over HTTP/2
 	request   *http.Request
+	detail    any // of AuditDetail
 }
 
 // maxRest bounds what is read of a body after the response to it, maxStrangersRest that of

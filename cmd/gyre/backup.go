@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 	"time"
 
@@ -67,7 +69,7 @@ func (a *app) backup(ctx context.Context, config disk.BackupConfig) error {
 		}
 		result, err = disk.Backup(ctx, client, config)
 		meter.finish()
-		return err
+		return adviseFolder(err, config.Dir)
 	})
 	if err != nil {
 		return err
@@ -80,6 +82,20 @@ func (a *app) backup(ctx context.Context, config disk.BackupConfig) error {
 		Backup: config.Dir, Log: result.Log, Taken: result.Taken, End: result.End, Earliest: result.Earliest,
 		Files: len(result.Files), Bytes: result.Bytes, Copied: result.Copied, CopiedBytes: result.CopiedBytes,
 	}, backedUp.words)
+}
+
+// adviseFolder returns err with what to do about a folder of this machine, if the system refused to
+// write there. What the catalogue advises is about the disk of a node.
+func adviseFolder(err error, dir string) error {
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case !errors.As(err, &path) && !errors.As(err, &link):
+		return err
+	case errors.Is(err, core.CodeStoreFull):
+		return &advised{err, fmt.Sprintf("Make room on the disk of %s, or name a folder on another one. Then run the command again.", shellQuote(dir))}
+	}
+	return &advised{err, fmt.Sprintf("Check that you may write to %s, and that its disk works. Then run the command again.", shellQuote(dir))}
 }
 
 func (b backedUp) words() string {
@@ -181,7 +197,7 @@ func (a *app) restore(ctx context.Context, config disk.RestoreConfig) error {
 		return &advised{err, "Check the paths, and that you may read the backup and write the data."}
 	}
 	if err != nil {
-		return err
+		return adviseFolder(err, config.To.Dir)
 	}
 	if p := config.Until; p != nil && p.Position != nil && result.Head < *p.Position {
 		fmt.Fprintf(a.stderr, "Position %d is inside a Commit: the log ends before that, at %d.\n", *p.Position, result.Head)

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"io/fs"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/gyre-events/gyre/core"
@@ -20,6 +23,21 @@ func TestInterruptedAppend(t *testing.T) {
 	f = failureOf(ctx, core.AsError(context.Canceled))
 	if f.exit != exitInterrupted || f.Code != core.CodeCanceled || f.words != "Interrupted.\n" {
 		t.Errorf("exit code %d, %s: %s", f.exit, f.Code, f.words)
+	}
+}
+
+// TestAdviseFolder: a disk of this machine that refuses has other advice than a node that does.
+func TestAdviseFolder(t *testing.T) {
+	full := &fs.PathError{Op: "write", Path: "b/x", Err: syscall.ENOSPC}
+	for want, err := range map[string]error{
+		"Make room on the disk of b,":    core.Errorf(core.CodeStoreFull, "%w", full),
+		"Check that you may write to b,": core.Errorf(core.CodeUnavailable, "%w", &os.LinkError{Op: "rename", Old: "b/x", New: "b/y", Err: syscall.EROFS}),
+		core.CodeStoreFull.Info().Fix:    core.Errorf(core.CodeStoreFull, "the node says so"),
+		core.CodeUnavailable.Info().Fix:  core.Errorf(core.CodeUnavailable, "no node answers: %w", syscall.ECONNREFUSED),
+	} {
+		if f := failureOf(t.Context(), adviseFolder(err, "b")); !strings.HasPrefix(f.Fix, want) || f.exit != exitUnavailable {
+			t.Errorf("%v: %s, exit code %d", err, f.Fix, f.exit)
+		}
 	}
 }
 

@@ -604,7 +604,7 @@ func TestBackupToAFullDisk(t *testing.T) {
 		left = writes
 		_, restoreErr := Restore(t.Context(), to)
 		fs.fault = nil
-		if !errors.Is(backupErr, core.CodeStoreFull) || !errors.Is(restoreErr, core.CodeStoreFull) {
+		if !errors.Is(backupErr, core.CodeStoreFull) || !errors.Is(restoreErr, core.CodeStoreFull) || !errors.Is(backupErr, syscall.ENOSPC) || !errors.Is(restoreErr, syscall.ENOSPC) {
 			t.Errorf("after %d writes: backup %v, restore %v", writes, backupErr, restoreErr)
 		}
 		if report, err := VerifyBackup(t.Context(), config); err != nil || !report.Clean() || report.End != first.End {

@@ -9,7 +9,7 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// diskError is for what the system refuses during a long piece of work.
+// diskError is for what the system refuses during a long piece of work. err is its cause.
 func diskError(err error) error {
 	var known *core.Error
 	switch {
@@ -18,10 +18,16 @@ func diskError(err error) error {
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		return core.AsError(err)
 	case isFull(err):
-		return core.Errorf(core.CodeStoreFull, "%s", reason(err))
+		return core.Errorf(core.CodeStoreFull, "%w", withoutPath{err})
 	}
-	return core.Errorf(core.CodeUnavailable, "the disk answered: %s", reason(err))
+	return core.Errorf(core.CodeUnavailable, "the disk answered: %w", withoutPath{err})
 }
+
+// withoutPath is an error whose text is its reason.
+type withoutPath struct{ error }
+
+func (e withoutPath) Error() string { return reason(e.error) }
+func (e withoutPath) Unwrap() error { return e.error }
 
 // reason is what the operating system said, without the path it said it of.
 func reason(err error) string {

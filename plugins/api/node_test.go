@@ -52,10 +52,10 @@ type acts struct {
 }
 
 // Record is part of wsapi.Auditor.
-func (a *acts) Record(_ context.Context, kind, target string, _ core.Code) error {
+func (a *acts) Record(_ context.Context, act wsapi.Act) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.list = append(a.list, kind+" "+target)
+	a.list = append(a.list, act.Kind+" "+act.Target)
 	return nil
 }
 

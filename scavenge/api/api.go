@@ -46,6 +46,7 @@ func (a *api) start(w http.ResponseWriter, r *http.Request) error {
 	if err := wsapi.ReadJSON(w, r, &asked); err != nil {
 		return err
 	}
+	wsapi.AuditDetail(w, asked)
 	return answer(w, r, func(ctx context.Context) (int, scavenge.Status, error) {
 		s, err := a.job.Start(ctx, asked)
 		return http.StatusAccepted, s, err
