@@ -66,6 +66,8 @@ type Scavenged struct {
 	Events  uint64 // that went, links included
 	Changes uint64 // of records, that went
 	LeftOut int64  // bytes of the newest part of the log, which is looked at with All only
+	// Deferred is how many bytes have the pieces that are left to the next scavenge (MaxDecisions).
+	Deferred int64
 	// Next is where to go on from, and 0 when everything was looked at. Last is where the
 	// scavenge ends. They count positions or pieces of the log, as the engine does.
 	Next, Last uint64

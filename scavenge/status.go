@@ -51,6 +51,9 @@ type Status struct {
 	// LeftOut is how many bytes the newest part of the log has, which was not looked at: All
 	// includes it.
 	LeftOut int64 `json:"leftOut,omitempty"`
+	// Deferred is how many bytes have the parts of the log that are left to the next scavenge, as
+	// policies were loosened again and again meanwhile.
+	Deferred int64 `json:"deferred,omitempty"`
 	// Problem is why it failed.
 	Problem *Problem `json:"problem,omitempty"`
 }
@@ -94,7 +97,7 @@ func (e *entry) next(r Request, node, process string, now time.Time) entry {
 
 // count takes over what was done.
 func (s *Status) count(d *core.Scavenged) {
-	s.Bytes, s.Won, s.Events, s.Records, s.LeftOut = d.Bytes, d.Won, d.Events, d.Changes, d.LeftOut
+	s.Bytes, s.Won, s.Events, s.Records, s.LeftOut, s.Deferred = d.Bytes, d.Won, d.Events, d.Changes, d.LeftOut, d.Deferred
 	if s.Progress = 0; d.Next > 0 {
 		s.Progress = min(float64(d.Next-1)/float64(max(d.Last, 1)), 1)
 	}
@@ -108,6 +111,7 @@ func (e entry) after(d core.Scavenged, now time.Time) entry {
 		d.Won += before.Won
 		d.Events += before.Events
 		d.Changes += before.Changes
+		d.Deferred += before.Deferred
 		e.Place.Done, e.Place.Next = d, d.Next
 	}
 	e.count(&d)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/scavenge"
 )
 
 // TestInterruptedAppend reports that an append may have been written, also after a signal.
@@ -57,5 +58,13 @@ func TestAdviseHelp(t *testing.T) {
 		if f := failureOf(t.Context(), adviseHelp("gyre x", c.err)); f.Fix != c.want || f.Detail != "it is bad" {
 			t.Errorf("%v: %q", c.err, f.words)
 		}
+	}
+}
+
+// TestScavengeWords: a scavenge that leaves a part of the log to the next one says so.
+func TestScavengeWords(t *testing.T) {
+	s := scavenge.Status{State: scavenge.Done, Bytes: 1 << 30, Deferred: 64 << 20}
+	if words := scavengeWords(s); !strings.Contains(words, "deferred  64.0 MiB, to the next scavenge: ") {
+		t.Error(words)
 	}
 }

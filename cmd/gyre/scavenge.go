@@ -179,6 +179,9 @@ func scavengeWords(s scavenge.Status) string {
 	if s.State == scavenge.Done && s.LeftOut > 0 {
 		line("left out", "%s, the newest part of the log: --all includes it", byteCount(s.LeftOut))
 	}
+	if s.Deferred > 0 {
+		line("deferred", "%s, to the next scavenge: policies were loosened again and again meanwhile", byteCount(s.Deferred))
+	}
 	if s.Problem != nil {
 		line("problem", "%s: %s", s.Problem.Code, visible(s.Problem.Detail))
 	}

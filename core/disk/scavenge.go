@@ -19,6 +19,7 @@ type scavengedSegment struct {
 	events    uint64 // that go, links included
 	changes   uint64 // of records, that go
 	rewritten bool   // or would be, in a dry run
+	deferred  bool   // to the next scavenge
 }
 
 // worthShare is the part of a file, one in so many, that has to be won for it to be rewritten.
@@ -169,6 +170,9 @@ func (r *scavenge) run() error {
 func (r *scavenge) add(s *scavengedSegment) {
 	t := &r.result
 	t.Bytes += s.bytes
+	if s.deferred {
+		t.Deferred += s.bytes
+	}
 	if s.rewritten {
 		t.Won += s.won
 		t.Events += s.events
@@ -204,7 +208,7 @@ func (r *scavenge) segment(number uint32) (done scavengedSegment, err error) {
 			return done, err
 		}
 	}
-	return scavengedSegment{bytes: done.bytes}, nil
+	return scavengedSegment{bytes: done.bytes, deferred: true}, nil
 }
 
 // trySegment is segment, once. The error may be errLoosened.

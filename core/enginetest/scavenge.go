@@ -106,7 +106,7 @@ var scavengeTests = []test{
 	}},
 	{"scavenge", "M10_policies_that_are_not_loosened_keep_nothing", func(s *suite) {
 		s.write("a", 5)
-		if done := s.scavengeWhile(1, func(int) (before, loosened uint64) { return 4, 7 }); done.Events != 3 {
+		if done := s.scavengeWhile(1, func(int) (before, loosened uint64) { return 4, 7 }); done.Events != 3 || done.Deferred != 0 {
 			s.Errorf("%+v, want 3 events", done)
 		}
 		s.leaves("a", 5, 4, 5)
@@ -114,8 +114,8 @@ var scavengeTests = []test{
 	{"scavenge", "M11_ends_though_policies_are_loosened_without_end", func(s *suite) {
 		s.write("a", 5)
 		done := s.scavengeWhile(math.MaxInt, func(puts int) (before, loosened uint64) { return 4, uint64(puts) })
-		if done.Events != 0 || done.Next != 0 {
-			s.Errorf("%+v, want no events, and all looked at", done)
+		if done.Events != 0 || done.Next != 0 || done.Deferred == 0 || done.Deferred > done.Bytes {
+			s.Errorf("%+v, want no events, all looked at, and some deferred", done)
 		}
 		s.leaves("a", 5, 1, 2, 3, 4, 5)
 	}},

@@ -44,16 +44,19 @@ func (e *Engine) Scavenge(ctx context.Context, s core.Scavenging) (done core.Sca
 // scavengeSome goes through the next events, and returns the size of all. It leaves them as they
 // are if policies are loosened again and again meanwhile.
 func (e *Engine) scavengeSome(ctx context.Context, s *core.Scavenging, done *core.Scavenged) (bytes int64, err error) {
-	for range core.MaxDecisions {
+	dropped := false
+	for tries := 0; !dropped && tries < core.MaxDecisions; tries++ {
 		d, err := e.decideSome(ctx, s, done.Next, done.Last)
 		if err != nil {
 			return 0, err
 		}
-		bytes = d.bytes
-		if won, events, ok := e.drop(&d, s); ok {
-			done.Won, done.Events = done.Won+won, done.Events+events
-			break
-		}
+		var won int64
+		var events uint64
+		won, events, dropped = e.drop(&d, s)
+		done.Won, done.Events, bytes = done.Won+won, done.Events+events, d.bytes
+	}
+	if !dropped {
+		done.Deferred += bytes
 	}
 	done.Next, done.Bytes = min(done.Next+scavengeEvents, done.Last+1), done.Bytes+bytes
 	return bytes, nil

@@ -112,6 +112,7 @@ func (r *scavenge) some() error {
 				continue
 			}
 			going, won = nil, 0
+			r.done.Deferred += page.bytes
 		case err != nil:
 			return err
 		}
