@@ -28,7 +28,7 @@ const (
 	keptOfAged = 20
 	// A scavenge is slow enough to be met in its middle.
 	crashScavengeRate = 4 << 20
-	scavengeEnds      = 30 * time.Second
+	scavengeEnds      = 2 * time.Minute
 )
 
 // TestCrashInAScavenge kills a node with SIGKILL while it scavenges, appends, removes streams and has

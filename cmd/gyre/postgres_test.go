@@ -173,8 +173,8 @@ func TestCrashSubscribersPostgres(t *testing.T) {
 	crashSubscribers(t, 3, &crasher{dir: t.TempDir(), args: args}, sdkKind)
 }
 
-// TestStoresAreIsolated has two nodes work on two stores of one database at once, with
-// the same streams and the same ids.
+// M02, M03: two nodes work on two stores of one database at once, with the same streams and the
+// same ids. Neither has the events, snapshots and subscriptions of the other, or hears of them.
 func TestStoresAreIsolated(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Shared(t)
@@ -209,6 +209,14 @@ func TestStoresAreIsolated(t *testing.T) {
 	}
 	_ = follow.Process.Kill()
 	_ = follow.Wait()
+	runOn(t, nodes[0], "snapshot", "put", "file-temporal/.arcconfig", "1", `"here"`)
+	if out, err := on(t, nodes[1], "snapshot", "get", "file-temporal/.arcconfig"); err == nil || !strings.Contains(out, "snapshot_not_found") {
+		t.Errorf("the snapshot of another store: %v: %s", err, out)
+	}
+	runOn(t, nodes[0], "subscriptions", "create", "only-here")
+	if got := runOn(t, nodes[1], "subscriptions", "ls"); strings.Contains(got, "only-here") {
+		t.Errorf("the subscriptions of the second store are %s", got)
+	}
 	for i, want := range []string{"OnlyHere", "OnlyThere"} {
 		if got := runOn(t, nodes[i], "read", "$all", "--backward", "--limit", "1"); !strings.Contains(got, want) {
 			t.Errorf("node %d ends with %s, want %s", i, got, want)
@@ -270,6 +278,14 @@ func on(t *testing.T, node *process, args ...string) (string, error) {
 	cmd.Env = append(os.Environ(), "GYRE_SERVER="+node.url)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
+}
+
+// TestCrashSnapshotsPostgres is TestCrashSnapshots with the log in PostgreSQL.
+func TestCrashSnapshotsPostgres(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	args := []string{"--node", "n1", "--postgres", server.URL, "--store", server.Store(t)}
+	crashSnapshots(t, &crasher{dir: t.TempDir(), args: args})
 }
 
 // TestCrashInARemovalPostgres is TestCrashInARemoval with the log in PostgreSQL, whose remover is
