@@ -39,7 +39,10 @@ type Commit struct {
 type Append struct {
 	Stream string
 	Expect Expect
-	Events []NewEvent
+	// Incarnation is the stream's incarnation that the Append expects; 0 expects any. A client
+	// refuses others with not_supported: only nodes send them.
+	Incarnation uint32
+	Events      []NewEvent
 	// Links are the ids of events that are in the log, or are written by an earlier
 	// Append of the Commit. Each link has a version and a position of its own. A stream
 	// has an event at most once, at home or as a link.
@@ -48,6 +51,28 @@ type Append struct {
 
 // Count is the number of versions and positions that a takes.
 func (a *Append) Count() int { return len(a.Events) + len(a.Links) }
+
+// Mismatch returns why a is refused by a stream that is at version of an incarnation, or nil.
+func (a *Append) Mismatch(incarnation uint32, version uint64) *Error {
+	return mismatch(a.Stream, a.Incarnation, incarnation, a.Expect, version)
+}
+
+// mismatch compares the incarnation and the version that are expected of a stream with its own.
+func mismatch(stream string, expected, incarnation uint32, expect Expect, version uint64) *Error {
+	switch {
+	case expected != 0 && expected != incarnation:
+		return newWrongIncarnation(stream, expected, incarnation)
+	case !expect.Holds(version):
+		return NewWrongVersion(stream, expect, version)
+	}
+	return nil
+}
+
+// ExpectsIncarnation reports whether an element of c expects an incarnation of its stream.
+func (c *Commit) ExpectsIncarnation() bool {
+	return slices.ContainsFunc(c.Appends, func(a Append) bool { return a.Incarnation != 0 }) ||
+		slices.ContainsFunc(c.Streams, func(op StreamOp) bool { return op.Incarnation != 0 })
+}
 
 // HasLinks reports whether c appends links.
 func (c *Commit) HasLinks() bool {

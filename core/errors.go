@@ -88,6 +88,14 @@ func NewWrongVersion(stream string, expected Expect, actual uint64) *Error {
 	return e
 }
 
+// newWrongIncarnation makes the error of a stream whose events are not of the expected incarnation.
+// It says no versions: the stream may well be at the expected one.
+func newWrongIncarnation(stream string, expected, actual uint32) *Error {
+	e := Errorf(CodeWrongExpectedVersion, "stream %q is in incarnation %d, expected %d", Clip(stream), actual, expected)
+	e.Stream = stream
+	return e
+}
+
 // NewDuplicateEvent makes the error of an id that is known, but not as a part of the same
 // append, for engines.
 func NewDuplicateEvent(stream string, id ID) *Error {

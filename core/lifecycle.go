@@ -39,7 +39,9 @@ type StreamOp struct {
 	Stream string
 	// Expect is compared with the stream's version before the Commit.
 	Expect Expect
-	Action StreamAction
+	// Incarnation is the stream's incarnation that the StreamOp expects; 0 expects any.
+	Incarnation uint32
+	Action      StreamAction
 }
 
 // StreamAction is what a StreamOp does to its stream.
@@ -146,8 +148,8 @@ func (l Lifecycle) After(op *StreamOp, version, head uint64) (Lifecycle, *Error)
 		e.Stream = op.Stream
 		return l, e
 	}
-	if !op.Expect.Holds(version) {
-		return l, NewWrongVersion(op.Stream, op.Expect, version)
+	if err := mismatch(op.Stream, op.Incarnation, l.Incarnation(), op.Expect, version); err != nil {
+		return l, err
 	}
 	switch op.Action {
 	case DeleteStream:

@@ -27,7 +27,7 @@ func member(t *testing.T, server *pgtest.Server, store, id string) *runtime.Node
 	t.Helper()
 	return start(t, runtime.Config{
 		Node: id, Postgres: postgres.Config{URL: server.URL, Store: store},
-		Ring: runtime.RingConfig{Enabled: true, Gossip: "127.0.0.1:0", Quorum: 2},
+		Ring: runtime.RingConfig{Enabled: true, Gossip: "127.0.0.1:0", Quorum: 2}, HardDeletes: true,
 	})
 }
 
@@ -67,6 +67,7 @@ func TestRing(t *testing.T) {
 	spread(t, one, two, three)
 	movesProgress(t, one, two, three)
 	writesSystem(t, one, two, three)
+	checksTags(t, one, two, three)
 	metricsOfRing(t, one)
 	statsOfRing(t, one)
 	superseded(t, server, store, two)

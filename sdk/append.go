@@ -68,6 +68,9 @@ func (c *Client) newAppend(ctx context.Context, commit *core.Commit) (*call, err
 	if len(commit.Records) > 0 {
 		return nil, core.Errorf(core.CodeNotSupported, "records cannot be written over the network")
 	}
+	if commit.ExpectsIncarnation() && c.options.Peer == nil {
+		return nil, core.Errorf(core.CodeNotSupported, "only nodes expect incarnations over the network")
+	}
 	k := &call{id: c.lastID.Add(1) + 1, isAppend: true, moves: commit.Moves(), once: !commit.Repeatable(), binary: !c.options.JSON} // 1 was hello's
 	if commit.Progress != nil {
 		k.needs = append(k.needs, hasProgress)

@@ -68,6 +68,11 @@ func TestTransactionsAndTheirErrors(t *testing.T) {
 			if !errors.As(err, &e) || e.Code != core.CodeWrongExpectedVersion || *e.Actual != 1 || *e.Expected != core.NoStream || *e.Element != 0 || e.Stream != "a" {
 				t.Errorf("%+v", err)
 			}
+			anew := one("a", 1, "3")
+			anew.Appends[0].Incarnation = 1
+			if _, err := c.Append(t.Context(), anew); !errors.Is(err, core.CodeNotSupported) {
+				t.Errorf("an incarnation: %v", err)
+			}
 			commit.Records = []core.RecordOp{{Table: "t", Key: "k", Expect: core.AnyVersion, Value: []byte("v")}}
 			if _, err := c.Append(t.Context(), commit); !errors.Is(err, core.CodeNotSupported) {
 				t.Errorf("records: %v", err)

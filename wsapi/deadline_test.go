@@ -124,14 +124,17 @@ func (n *node) untilMetric(name string, value int) {
 	n.t.Fatalf("%s does not become %d", name, value)
 }
 
-// restored is a Store whose log has an earlier timeline, and whose reads do not come back.
-type restored struct{ *core.Store }
+// continued is a Store whose log has an earlier timeline.
+type continued struct{ *core.Store }
 
-func (s restored) State() core.State {
+func (s continued) State() core.State {
 	state := s.Store.State()
 	state.Timelines = []core.Timeline{{Name: "before"}, {Name: "after"}}
 	return state
 }
+
+// restored is one whose reads do not come back.
+type restored struct{ continued }
 
 func (restored) Read(ctx context.Context, _ core.ReadRequest) (core.Page, error) {
 	<-ctx.Done()
@@ -143,7 +146,7 @@ func (restored) Read(ctx context.Context, _ core.ReadRequest) (core.Page, error)
 func TestPreconditionsHaveADeadline(t *testing.T) {
 	store := core.NewStore(memory.New(), core.StoreConfig{})
 	defer store.Close()
-	api, err := wsapi.New(wsapi.Config{Store: restored{store}})
+	api, err := wsapi.New(wsapi.Config{Store: restored{continued{store}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,15 +98,16 @@ func isPageTag(part string) bool {
 	})
 }
 
-// expectedByTag is the version that If-Match expects of a stream. A tag of another log, or
-// of a tail that the log has lost, is log_changed. Any other that this server cannot have
-// sent, a weak one too, is wrong_expected_version: the stream is not in the state that it
-// names.
-func (a *API) expectedByTag(w http.ResponseWriter, r *http.Request, tag, stream string) (core.Expect, error) {
+// expectedByTag is the version and the incarnation that If-Match expects of a stream. A tag of
+// another log, or of a tail that the log has lost, is log_changed. Any other that this server
+// cannot have sent, a weak one too, is wrong_expected_version: the stream is not in the state that
+// it names.
+func (a *API) expectedByTag(w http.ResponseWriter, r *http.Request, tag, stream string) (x expectation, err error) {
+	x.precondition = true
 	opaque, isTag := strings.CutPrefix(strings.TrimPrefix(tag, "W/"), `"`)
 	opaque, closed := strings.CutSuffix(opaque, `"`)
 	if !isTag || !closed || strings.Contains(opaque, `"`) {
-		return 0, core.Errorf(core.CodeInvalidRequest, "If-Match %q is not one ETag", core.Clip(tag))
+		return x, core.Errorf(core.CodeInvalidRequest, "If-Match %q is not one ETag", core.Clip(tag))
 	}
 	state := a.config.Store.State()
 	for _, suffix := range suffixes {
@@ -121,30 +122,28 @@ func (a *API) expectedByTag(w http.ResponseWriter, r *http.Request, tag, stream 
 		}
 		end, known := state.End(parts[0])
 		if !known {
-			return 0, core.Errorf(core.CodeLogChanged, "If-Match %q is of another log", core.Clip(tag))
+			return x, core.Errorf(core.CodeLogChanged, "If-Match %q is of another log", core.Clip(tag))
 		}
 		incarnation, notNumber := strconv.ParseUint(parts[1], 10, 32)
 		version, err := strconv.ParseUint(parts[2], 10, 64)
-		if notNumber == nil && err == nil && version <= core.MaxNumber && tag == tagOf(parts[0], uint32(incarnation), version, ending) {
-			if parts[0] == state.Timeline() {
-				end = core.MaxNumber
-			}
-			return core.Expect(version), a.checkKept(w, r, tag, stream, uint32(incarnation), version, end)
+		if notNumber != nil || err != nil || incarnation == 0 || version > core.MaxNumber || tag != tagOf(parts[0], uint32(incarnation), version, ending) {
+			continue
 		}
+		x.version, x.incarnation = core.Expect(version), uint32(incarnation)
+		if parts[0] == state.Timeline() {
+			return x, nil
+		}
+		return x, a.checkKept(w, r, tag, stream, version, end)
 	}
-	return 0, noSuchState(tag, stream)
-}
-
-func noSuchState(tag, stream string) error {
 	e := core.Errorf(core.CodeWrongExpectedVersion, "If-Match %q names no state of stream %q", core.Clip(tag), core.Clip(stream))
 	e.Stream = stream
-	return e
+	return x, e
 }
 
-// checkKept checks a tag of a timeline that ended, or will, at position end. Of an earlier one, a
-// version that the stream has not reached, or has reached only later, is one that was lost with
-// the tail. One of another incarnation the stream has no more. The rest is left to the append.
-func (a *API) checkKept(w http.ResponseWriter, r *http.Request, tag, stream string, incarnation uint32, version, end uint64) error {
+// checkKept checks a tag of an earlier timeline, which ended at position end. A version that the
+// stream has not reached, or has reached only later, was lost with the tail. The rest is left to
+// the append.
+func (a *API) checkKept(w http.ResponseWriter, r *http.Request, tag, stream string, version, end uint64) error {
 	ctx, cancel, err := a.timeout(r)
 	if err != nil {
 		return err
@@ -158,10 +157,8 @@ func (a *API) checkKept(w http.ResponseWriter, r *http.Request, tag, stream stri
 		return nil
 	case err != nil && !errors.Is(err, core.CodeStreamNotFound):
 		return err
-	case end < core.MaxNumber && (version > last.Version || version == last.Version && last.Last > end):
+	case version > last.Version || version == last.Version && last.Last > end:
 		return core.Errorf(core.CodeLogChanged, "If-Match %q is of a tail that the log has lost", core.Clip(tag))
-	case err == nil && incarnation != max(1, last.Incarnation):
-		return noSuchState(tag, stream)
 	}
 	return nil
 }
@@ -177,37 +174,44 @@ func matches(values []string, tag string) bool {
 	return false
 }
 
-// expected is what the request expects of the stream. precondition reports that a header
-// says so: its failure is 412, that of the query's expect 409.
-func (a *API) expected(w http.ResponseWriter, r *http.Request, stream string) (x core.Expect, precondition bool, err error) {
+// expectation is what a request expects of a stream.
+type expectation struct {
+	version     core.Expect
+	incarnation uint32 // 0 = any
+	// precondition reports that a header says so: its failure is 412, that of the query's expect
+	// 409.
+	precondition bool
+}
+
+// expected is what the request expects of the stream.
+func (a *API) expected(w http.ResponseWriter, r *http.Request, stream string) (x expectation, err error) {
 	match, none := r.Header.Values("If-Match"), r.Header.Values("If-None-Match")
 	query := r.URL.Query()["expect"]
 	if len(match)+len(none)+len(query) > 1 {
-		return 0, false, core.Errorf(core.CodeInvalidRequest, "a request has at most one of expect, If-Match and If-None-Match")
+		return x, core.Errorf(core.CodeInvalidRequest, "a request has at most one of expect, If-Match and If-None-Match")
 	}
 	switch {
 	case len(query) == 1:
-		x, err = core.ParseExpect(query[0])
-		return x, false, err
+		x.version, err = core.ParseExpect(query[0])
+		return x, err
 	case len(none) == 1:
 		if none[0] != "*" {
-			return 0, true, core.Errorf(core.CodeInvalidRequest, "If-None-Match of an append can only be *")
+			return x, core.Errorf(core.CodeInvalidRequest, "If-None-Match of an append can only be *")
 		}
-		return core.NoStream, true, nil
+		return expectation{version: core.NoStream, precondition: true}, nil
 	case len(match) == 1 && match[0] == "*":
-		return core.StreamExists, true, nil
+		return expectation{version: core.StreamExists, precondition: true}, nil
 	case len(match) == 1:
-		x, err = a.expectedByTag(w, r, match[0], stream)
-		return x, true, err
+		return a.expectedByTag(w, r, match[0], stream)
 	}
-	return core.AnyVersion, false, nil
+	return expectation{version: core.AnyVersion}, nil
 }
 
 // refuseAppend responds to a failed append: with 412 if a precondition did not hold.
-func (a *API) refuseAppend(w http.ResponseWriter, r *http.Request, precondition bool, err error) error {
+func (a *API) refuseAppend(w http.ResponseWriter, r *http.Request, x expectation, err error) error {
 	switch core.AsError(err).Code {
 	case core.CodeWrongExpectedVersion, core.CodeLogChanged:
-		if precondition {
+		if x.precondition {
 			a.problemWith(w, r, err, http.StatusPreconditionFailed)
 			return nil
 		}

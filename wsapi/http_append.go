@@ -15,24 +15,23 @@ import (
 // appendEvents is POST /v1/streams/{stream}/events.
 func (a *API) appendEvents(w http.ResponseWriter, r *http.Request) error {
 	stream := r.PathValue("stream")
-	expect, precondition, err := a.expected(w, r, stream)
+	x, err := a.expected(w, r, stream)
 	if err != nil {
-		return a.refuseAppend(w, r, precondition, err)
+		return a.refuseAppend(w, r, x, err)
 	}
 	events, err := a.eventsOf(w, r, stream)
 	if err != nil {
 		return err
 	}
-	return a.appendTo(w, r, precondition, core.Append{Stream: stream, Expect: expect, Events: events})
+	return a.appendTo(w, r, x, core.Append{Stream: stream, Events: events})
 }
 
 // appendLinks is POST /v1/streams/{stream}/links.
 func (a *API) appendLinks(w http.ResponseWriter, r *http.Request) error {
 	element := core.Append{Stream: r.PathValue("stream")}
-	var precondition bool
-	var err error
-	if element.Expect, precondition, err = a.expected(w, r, element.Stream); err != nil {
-		return a.refuseAppend(w, r, precondition, err)
+	x, err := a.expected(w, r, element.Stream)
+	if err != nil {
+		return a.refuseAppend(w, r, x, err)
 	}
 	body, kind, err := a.readBody(w, r)
 	if err != nil {
@@ -48,7 +47,7 @@ func (a *API) appendLinks(w http.ResponseWriter, r *http.Request) error {
 	for _, id := range l.Links {
 		element.Links = append(element.Links, core.ID(id))
 	}
-	return a.appendTo(w, r, precondition, element)
+	return a.appendTo(w, r, x, element)
 }
 
 // linksBody names the events to link.
@@ -56,16 +55,17 @@ type linksBody struct {
 	Links []wire.ID `json:"links"`
 }
 
-// appendTo appends to one stream, and answers.
-func (a *API) appendTo(w http.ResponseWriter, r *http.Request, precondition bool, element core.Append) error {
+// appendTo appends to one stream, of which x is expected, and answers.
+func (a *API) appendTo(w http.ResponseWriter, r *http.Request, x expectation, element core.Append) error {
 	stream := element.Stream
+	element.Expect, element.Incarnation = x.version, x.incarnation
 	progress, err := askedProgress(r.URL.Query())
 	if err != nil {
 		return err
 	}
 	result, err := a.append(w, r, core.Commit{Appends: []core.Append{element}, Progress: progress})
 	if err != nil {
-		return a.refuseAppend(w, r, precondition, err)
+		return a.refuseAppend(w, r, x, err)
 	}
 	first := result.Appends[0].FirstVersion
 	h := w.Header()

@@ -36,15 +36,15 @@ func (a *API) undeleteStream(w http.ResponseWriter, r *http.Request) error {
 
 // changeStream changes a whole stream. There is nothing to answer.
 func (a *API) changeStream(w http.ResponseWriter, r *http.Request, action core.StreamAction) error {
-	op := core.StreamOp{Stream: r.PathValue("stream"), Action: action}
-	var precondition bool
-	var err error
-	if op.Expect, precondition, err = a.expected(w, r, op.Stream); err != nil {
-		return a.refuseAppend(w, r, precondition, err)
+	stream := r.PathValue("stream")
+	x, err := a.expected(w, r, stream)
+	if err != nil {
+		return a.refuseAppend(w, r, x, err)
 	}
+	op := core.StreamOp{Stream: stream, Expect: x.version, Incarnation: x.incarnation, Action: action}
 	result, err := a.append(w, r, core.Commit{Streams: []core.StreamOp{op}})
 	if err != nil {
-		return a.refuseAppend(w, r, precondition, err)
+		return a.refuseAppend(w, r, x, err)
 	}
 	a.nameOwner(w.Header(), &result)
 	w.WriteHeader(http.StatusNoContent)

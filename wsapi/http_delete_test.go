@@ -1,11 +1,13 @@
 package wsapi_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/memory"
 	"github.com/gyre-events/gyre/wsapi"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
@@ -122,6 +124,63 @@ func TestTagsOfIncarnations(t *testing.T) {
 	post("If-Match: "+old, 412)
 	n.do("DELETE", "/v1/streams/a", "", "If-Match: "+old).want(t, 412)
 	post("If-Match: "+tag, 201)
+}
+
+// anewBefore is a Store in which stream a is removed and made again, at the same version, just
+// before a Commit.
+type anewBefore struct {
+	*core.Store
+	t *testing.T
+}
+
+func (s anewBefore) Append(ctx context.Context, c core.Commit) (core.Result, error) {
+	s.anew()
+	return s.Store.Append(ctx, c)
+}
+
+func (s anewBefore) anew() {
+	s.t.Helper()
+	event := core.NewEvent{Type: "A", Data: []byte("1")}
+	for _, c := range []core.Commit{
+		{Streams: []core.StreamOp{{Stream: "a", Expect: 1, Action: core.RemoveStream}}},
+		{Appends: []core.Append{{Stream: "a", Expect: 0, Events: []core.NewEvent{event}}}},
+	} {
+		if _, err := s.Store.Append(s.t.Context(), c); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// TestTagsAreCheckedInTheCommit: a tag of a stream that is removed and made again while the request
+// is under way, at the same version, is refused, and nothing is written.
+func TestTagsAreCheckedInTheCommit(t *testing.T) {
+	store := core.NewStore(memory.New(), core.StoreConfig{})
+	t.Cleanup(func() { _ = store.Close() })
+	n := newNode(t, wsapi.Config{Store: anewBefore{store, t}})
+	b, err := store.Append(t.Context(), core.Commit{Appends: []core.Append{
+		{Stream: "a", Events: []core.NewEvent{{Type: "A", Data: []byte("1")}}},
+		{Stream: "b", Events: []core.NewEvent{{ID: core.ID{1}, Type: "A", Data: []byte("1")}}},
+	}})
+	if err != nil {
+		t.Fatal(b, err)
+	}
+	for _, r := range [][3]string{
+		{"POST", "/v1/streams/a/events", `{"type":"A","data":1}`},
+		{"POST", "/v1/streams/a/links", `{"links":["` + core.ID{1}.String() + `"]}`},
+		{"DELETE", "/v1/streams/a", ""},
+		{"DELETE", "/v1/streams/a?hard=true", ""},
+		{"DELETE", "/v1/streams/a?tombstone=true", ""},
+	} {
+		tag := n.do("GET", "/v1/streams/a/events", "").want(t, 200).Header.Get("ETag")
+		a := n.do(r[0], r[1], r[2], "If-Match: "+tag).want(t, 412)
+		if f := a.fields(t); f["code"] != string(core.CodeWrongExpectedVersion) || f["stream"] != "a" || f["element"] != 0. {
+			t.Errorf("%s %s: %s", r[0], r[1], a.body)
+		}
+		if version := n.do("GET", "/v1/streams/a/events", "").want(t, 200).Header.Get("Gyre-Version"); version != "1" {
+			t.Errorf("%s %s: the stream is at version %s", r[0], r[1], version)
+		}
+	}
+	n.do("POST", "/v1/streams/a/events", `{"type":"A","data":1}`, `If-Match: "`+store.State().Timeline()+`-0-1"`).want(t, 412) // there is no such incarnation
 }
 
 // What was changed as a whole is counted, over HTTP and over a WebSocket, and what was refused or

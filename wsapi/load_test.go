@@ -1,10 +1,12 @@
 package wsapi_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/gyre-events/gyre/access"
@@ -198,14 +200,36 @@ func TestReadsLeaveRoom(t *testing.T) {
 			t.Errorf("%s: %v %s", path, a.Header, a.body)
 		}
 	}
-	tag := `If-Match: "` + n.store.State().Timeline() + `-1-1"` // the stream's state is read
-	if code := n.do("POST", "/v1/streams/s/events", `{"type":"A","data":1}`, tag).want(t, 503).fields(t)["code"]; code != "overloaded" {
-		t.Errorf("an append with an ETag: %v", code)
-	}
 	_, _ = flood.Close(), polite.Close()
 	n.untilMetric(`gyre_requests_in_flight{kind="reads"}`, 0)
 	n.untilMetric(`gyre_requests_in_flight{kind="requests"}`, 0)
 	n.do("GET", "/v1/streams", "").want(t, 200)
+}
+
+// TestTagsOfEarlierTimelinesAreReads: the state of the stream is read for them, and for no others.
+func TestTagsOfEarlierTimelinesAreReads(t *testing.T) {
+	store := core.NewStore(memory.New(), core.StoreConfig{})
+	t.Cleanup(func() { _ = store.Close() })
+	n := newNode(t, wsapi.Config{Store: restored{continued{store}}, Limits: wsapi.Limits{Load: wsapi.Load{Reads: 1}}})
+	ctx, cancel := context.WithCancel(t.Context())
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, n.http.URL+"/v1/streams/s/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		if res, err := http.DefaultTransport.RoundTrip(r); err == nil {
+			_ = res.Body.Close()
+		}
+	})
+	n.untilMetric(`gyre_requests_in_flight{kind="reads"}`, 1)
+	for tag, want := range map[string]core.Code{`"before-1-1"`: core.CodeOverloaded, `"after-1-1"`: core.CodeWrongExpectedVersion} {
+		if code := n.do("POST", "/v1/streams/s/events", `{"type":"A","data":1}`, "If-Match: "+tag).fields(t)["code"]; code != string(want) {
+			t.Errorf("an append with the ETag %s: %v, want %s", tag, code, want)
+		}
+	}
+	cancel()
+	reading.Wait()
 }
 
 // TestWhatRelievesIsNeverRefused: acks, nacks and the end of a session are served while the node

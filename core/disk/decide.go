@@ -222,8 +222,8 @@ func (e *Engine) placeAppends(c *core.Commit) error {
 		}
 		d.placeOf = append(d.placeOf, k)
 		p := &d.places[k]
-		if !a.Expect.Holds(p.last) {
-			return wrongVersion(i, a.Stream, a.Expect, p.last)
+		if mismatch := a.Mismatch(p.incarnation, p.last); mismatch != nil {
+			return refused(mismatch, i)
 		}
 		p.last += uint64(a.Count())
 	}
@@ -283,12 +283,8 @@ func (e *Engine) checkStreams(c *core.Commit) error {
 			return err
 		}
 		if version := p.before; !x.Expect.Holds(version) {
-			return wrongVersion(len(c.Appends)+i, x.Stream, x.Expect, version)
+			return refused(core.NewWrongVersion(x.Stream, x.Expect, version), len(c.Appends)+i)
 		}
 	}
 	return nil
-}
-
-func wrongVersion(element int, stream string, expected core.Expect, actual uint64) error {
-	return refused(core.NewWrongVersion(stream, expected, actual), element)
 }

@@ -44,7 +44,9 @@ type verdict struct {
 	code    core.Code
 	element int
 	actual  uint64
-	result  core.Result
+	// incarnation says that it is refused because of the stream's incarnation.
+	incarnation bool
+	result      core.Result
 	// mayConflict says that record_conflict is right, too: an expected revision may or
 	// may not be that of a raised record.
 	mayConflict bool
@@ -67,6 +69,9 @@ func (m *model) judge(c *core.Commit) verdict {
 			return verdict{code: code, element: i}
 		}
 		before := versions[a.Stream]
+		if m.isOther(a.Stream, a.Incarnation) {
+			return verdict{code: core.CodeWrongExpectedVersion, element: i, incarnation: true}
+		}
 		if !a.Expect.Holds(before) {
 			return verdict{code: core.CodeWrongExpectedVersion, element: i, actual: before}
 		}
@@ -90,7 +95,7 @@ func (m *model) judge(c *core.Commit) verdict {
 	for i, op := range c.Streams {
 		actual := m.versions[op.Stream]
 		if code := m.judgeOp(op); code != "" {
-			return verdict{code: code, element: len(c.Appends) + len(c.Checks) + i, actual: actual}
+			return verdict{code: code, element: len(c.Appends) + len(c.Checks) + i, actual: actual, incarnation: m.isOther(op.Stream, op.Incarnation)}
 		}
 	}
 	for i := range c.Records {
@@ -278,7 +283,10 @@ func (v verdict) compareError(got error) error {
 	if err.Element == nil || *err.Element != v.element {
 		return fmt.Errorf("answered %w: element %v, want %d", err, deref(err.Element), v.element)
 	}
-	if v.code == core.CodeWrongExpectedVersion && (err.Actual == nil || *err.Actual != v.actual) {
+	if v.code != core.CodeWrongExpectedVersion || v.incarnation && err.Actual == nil {
+		return nil
+	}
+	if v.incarnation || err.Actual == nil || *err.Actual != v.actual {
 		return fmt.Errorf("answered %w: actual %v, want %d", err, deref(err.Actual), v.actual)
 	}
 	return nil

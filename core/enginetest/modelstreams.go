@@ -25,6 +25,11 @@ func (m *model) later(stream string) uint32 {
 	return 0
 }
 
+// isOther reports whether an incarnation is expected that a stream is not in.
+func (m *model) isOther(stream string, expected uint32) bool {
+	return expected != 0 && expected != m.states[stream].Removals+1
+}
+
 // judgeOp is what a StreamOp is refused with, or "".
 func (m *model) judgeOp(op core.StreamOp) core.Code {
 	isDeleted := m.states[op.Stream].State == core.StreamDeleted
@@ -38,7 +43,7 @@ func (m *model) judgeOp(op core.StreamOp) core.Code {
 		return core.CodeStreamNotFound
 	case op.Action == core.UndeleteStream && !isDeleted:
 		return core.CodeStreamNotDeleted
-	case !op.Expect.Holds(version):
+	case !op.Expect.Holds(version), m.isOther(op.Stream, op.Incarnation):
 		return core.CodeWrongExpectedVersion
 	}
 	return ""

@@ -13,7 +13,7 @@ import (
 
 // Run tests an engine. open makes one with an empty log; the suite closes it.
 func Run(t *testing.T, open func(t testing.TB) core.Engine) {
-	tests := slices.Concat(appendTests, retryTests, commitTests, linkTests, systemTests, recordTests, readTests, listTests, streamTests, scavengeTests, blobTests, inputTests,
+	tests := slices.Concat(appendTests, retryTests, commitTests, linkTests, systemTests, recordTests, readTests, listTests, streamTests, incarnationTests, scavengeTests, blobTests, inputTests,
 		closeTests, concurrentTests, walkTests)
 	runTests(t, tests, func(t *testing.T, run func(s *suite)) {
 		engine := open(t)

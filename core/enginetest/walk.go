@@ -128,7 +128,7 @@ func (w *walker) commit() *core.Commit {
 	} else {
 		for range w.rand.IntN(4) {
 			stream := w.appended()
-			a := core.Append{Stream: stream, Expect: w.expect(stream)}
+			a := core.Append{Stream: stream, Expect: w.expect(stream), Incarnation: w.incarnation(stream)}
 			if a.Links = w.links(c, stream); len(a.Links) == 0 {
 				a.Events = w.events()
 			}
@@ -165,6 +165,18 @@ func (w *walker) expect(stream string) core.Expect {
 		return core.Expect(w.model.versions[stream])
 	}
 	return core.AnyVersion
+}
+
+// incarnation mostly expects any, else seldom another than the stream's.
+func (w *walker) incarnation(stream string) uint32 {
+	switch present := w.model.states[stream].Incarnation(); {
+	case w.chance(80):
+		return 0
+	case w.chance(20):
+		return present ^ 1
+	default:
+		return present
+	}
 }
 
 func (w *walker) events() []core.NewEvent {
@@ -396,7 +408,7 @@ func (w *walker) streamOps() (ops []core.StreamOp) {
 			op.Action = core.RemoveStream
 		}
 		if w.chance(50) {
-			op.Expect = w.expect(op.Stream)
+			op.Expect, op.Incarnation = w.expect(op.Stream), w.incarnation(op.Stream)
 		}
 		ops = append(ops, op)
 	}

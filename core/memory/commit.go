@@ -138,12 +138,12 @@ func (e *Engine) run(a core.Append) (core.Appended, bool) {
 func (e *Engine) verify(c *core.Commit) error {
 	added := make(map[string]uint64) // by the Appends so far
 	for i, a := range c.Appends {
-		if err := e.states[a.Stream].Refusal(a.Stream); err != nil {
+		state := e.states[a.Stream]
+		if err := state.Refusal(a.Stream); err != nil {
 			return atElement(err, i)
 		}
-		version := e.version(a.Stream) + added[a.Stream]
-		if !a.Expect.Holds(version) {
-			return atElement(core.NewWrongVersion(a.Stream, a.Expect, version), i)
+		if err := a.Mismatch(state.Incarnation(), e.version(a.Stream)+added[a.Stream]); err != nil {
+			return atElement(err, i)
 		}
 		added[a.Stream] += uint64(a.Count())
 	}

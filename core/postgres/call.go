@@ -8,10 +8,10 @@ import (
 )
 
 // callParams is how many parameters commit_group has.
-const callParams = 32
+const callParams = 33
 
 // stateParams are the last of them.
-const stateParams = 2
+const stateParams = 3
 
 // call is what commit_group is asked for, beside the plan.
 type call struct {
@@ -49,6 +49,7 @@ func (c *call) encode(out *params, p *plan) {
 		out.null()
 	}
 	c.encodeStates(out, p)
+	c.encodeIncarnations(out, p)
 }
 
 func (c *call) encodeStreams(out *params, p *plan) {
@@ -117,6 +118,23 @@ func (c *call) encodeStates(out *params, p *plan) {
 	for i := range p.streams {
 		if op := p.streams[i].op; op != nil {
 			out.elementInt2(uint16(op.Action))
+		} else {
+			out.elementNull()
+		}
+	}
+	out.end(false)
+}
+
+// encodeIncarnations puts what the incarnation of each stream has to be.
+func (c *call) encodeIncarnations(out *params, p *plan) {
+	if c.probe || !p.incarnations {
+		out.null()
+		return
+	}
+	out.array(oidInt4, len(p.streams))
+	for i := range p.streams {
+		if s := &p.streams[i]; s.needed && s.incarnation != 0 {
+			out.elementInt4(s.incarnation)
 		} else {
 			out.elementNull()
 		}

@@ -179,12 +179,12 @@ func (s *evaluation) verify(e *entry) error {
 	var added map[int]uint64 // by the Appends of e so far
 	for i := range c.Appends {
 		a, at := &c.Appends[i], e.streams[i]
-		if err := s.found.lifecycles[at].Refusal(a.Stream); err != nil {
+		lifecycle := s.found.lifecycles[at]
+		if err := lifecycle.Refusal(a.Stream); err != nil {
 			return atElement(err, i)
 		}
-		version := s.found.versions[at] + s.added[at] + added[at]
-		if !a.Expect.Holds(version) {
-			return atElement(core.NewWrongVersion(a.Stream, a.Expect, version), i)
+		if err := a.Mismatch(lifecycle.Incarnation(), s.found.versions[at]+s.added[at]+added[at]); err != nil {
+			return atElement(err, i)
 		}
 		if added == nil {
 			added = make(map[int]uint64, len(c.Appends))

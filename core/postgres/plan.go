@@ -20,6 +20,8 @@ type plan struct {
 	links bool // some entry has links
 	// unlive says that some stream may have to be in another state than live.
 	unlive bool
+	// incarnations says that some entry expects an incarnation.
+	incarnations bool
 	// own are the events that are to be written, by id, if there are links.
 	own map[core.ID]ownEvent
 }
@@ -42,15 +44,30 @@ type entry struct {
 
 // stream is one that the group names.
 type stream struct {
-	name   string
-	bounds bounds // what its version has to be before the group
+	name string
+	streamNeed
 	added  uint64 // events and links of the group, so far
 	needed bool   // something that is to be written rests on it
 
-	state stateNeed // what its state has to be before the group
 	// op is what is done to the whole stream, or nil. It is the only element of the group
 	// that writes the stream: see parts.
 	op *core.StreamOp
+}
+
+// streamNeed is what a stream has to be before the group.
+type streamNeed struct {
+	bounds      bounds // of its version
+	state       stateNeed
+	incarnation uint32 // 0 = any
+}
+
+// narrowIncarnation takes in what else the incarnation has to be. It reports whether both can be
+// met.
+func (n *streamNeed) narrowIncarnation(what uint32) bool {
+	if n.incarnation == 0 {
+		n.incarnation = what
+	}
+	return what == 0 || n.incarnation == what
 }
 
 // stateNeed is what the state of a stream has to be; the zero stateNeed is that it does
@@ -126,6 +143,7 @@ func newPlan(group []*core.Commit) *plan {
 		p.entries[i] = newEntry(i, c)
 		p.links = p.links || c.HasLinks()
 		p.unlive = p.unlive || len(c.Streams) > 0
+		p.incarnations = p.incarnations || c.ExpectsIncarnation()
 		for _, name := range names(c) {
 			streams[name] = 0
 		}
@@ -244,11 +262,11 @@ func (p *plan) loosen(f *found) {
 			}
 		}
 	}
-	p.begin(func(i int) (bounds, stateNeed) {
+	p.begin(func(i int) streamNeed {
 		if bindStreams[i] {
 			return f.stream(i)
 		}
-		return anything, stateNeed{}
+		return streamNeed{bounds: anything}
 	}, func(i int) bounds {
 		if bindRecords[i] {
 			return f.revision(i)
@@ -263,10 +281,10 @@ func (p *plan) loosen(f *found) {
 }
 
 // begin is the state before the first entry.
-func (p *plan) begin(version func(i int) (bounds, stateNeed), revision func(i int) bounds) {
+func (p *plan) begin(need func(i int) streamNeed, revision func(i int) bounds) {
 	for i := range p.streams {
 		s := &p.streams[i]
-		s.bounds, s.state = version(i)
+		s.streamNeed = need(i)
 		s.added, s.needed, s.op = 0, false, nil
 	}
 	for i := range p.records {
@@ -341,7 +359,7 @@ func (p *plan) admit(e *entry) bool {
 func (p *plan) admitStreams(e *entry) bool {
 	c := e.commit
 	for i := range c.Checks {
-		if !p.admitStream(e.streams[len(c.Appends)+i], c.Checks[i].Expect, 0) {
+		if !p.admitStream(e.streams[len(c.Appends)+i], c.Checks[i].Expect, 0, 0) {
 			return false
 		}
 	}
@@ -351,7 +369,8 @@ func (p *plan) admitStreams(e *entry) bool {
 		}
 	}
 	for i := range c.Appends {
-		if !p.admitStream(e.streams[i], c.Appends[i].Expect, c.Appends[i].Count()) {
+		a := &c.Appends[i]
+		if !p.admitStream(e.streams[i], a.Expect, a.Incarnation, a.Count()) {
 			return false
 		}
 	}
@@ -372,10 +391,10 @@ func (p *plan) admitOp(at int, op *core.StreamOp) bool {
 		s.bounds = s.bounds.narrow(core.StreamExists, 0)
 	}
 	s.needed, s.op = true, op
-	return s.state.narrow(state) && !s.bounds.empty()
+	return s.state.narrow(state) && s.narrowIncarnation(op.Incarnation) && !s.bounds.empty()
 }
 
-func (p *plan) admitStream(at int, x core.Expect, events int) bool {
+func (p *plan) admitStream(at int, x core.Expect, incarnation uint32, events int) bool {
 	s := &p.streams[at]
 	p.undo.streams = append(p.undo.streams, savedStream{at, *s})
 	s.bounds = s.bounds.narrow(x, s.added)
@@ -384,7 +403,7 @@ func (p *plan) admitStream(at int, x core.Expect, events int) bool {
 	if events == 0 && x == core.AnyVersion {
 		return true // a Check that everything passes
 	}
-	return s.state.narrow(core.StreamLive) && !s.bounds.empty()
+	return s.state.narrow(core.StreamLive) && s.narrowIncarnation(incarnation) && !s.bounds.empty()
 }
 
 // admitRecords tests all expectations, which are about the state before the
@@ -444,11 +463,12 @@ func (p *plan) drop(answered func(e *entry) bool) {
 	p.entries = kept
 }
 
-func (f *found) stream(i int) (bounds, stateNeed) {
+func (f *found) stream(i int) streamNeed {
 	if f == nil {
-		return anything, stateNeed{}
+		return streamNeed{bounds: anything}
 	}
-	return exactly(f.versions[i]), stateNeed{true, f.lifecycles[i].State}
+	l := f.lifecycles[i]
+	return streamNeed{exactly(f.versions[i]), stateNeed{true, l.State}, l.Incarnation()}
 }
 
 // hasUnlive reports whether some stream is not live.

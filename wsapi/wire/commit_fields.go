@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/binary"
+	"math"
 
 	"github.com/gyre-events/gyre/core"
 )
@@ -10,13 +11,18 @@ import (
 const (
 	tagProgress = 1
 	tagStream   = 2 // a change of a whole stream; there may be several
+	// tagIncarnation is the incarnation that an append or a change of a stream expects. There may
+	// be one for each, behind the changes. Only nodes send it.
+	tagIncarnation = 3
 )
 
 // fieldHeaderBytes is the size of the tag and the length of a field.
 const fieldHeaderBytes = 4
 
 // hasFields reports whether a COMMIT of c has fields.
-func hasFields(c *core.Commit) bool { return c.Progress != nil || len(c.Streams) > 0 }
+func hasFields(c *core.Commit) bool {
+	return c.Progress != nil || len(c.Streams) > 0 || c.ExpectsIncarnation()
+}
 
 // maxFieldsBytes bounds the fields of a COMMIT.
 func maxFieldsBytes(c *core.Commit) int {
@@ -24,8 +30,14 @@ func maxFieldsBytes(c *core.Commit) int {
 	for i := range c.Streams {
 		n += maxStreamOpBytes(&c.Streams[i])
 	}
+	if c.ExpectsIncarnation() {
+		n += (len(c.Appends) + len(c.Streams)) * maxIncarnationBytes
+	}
 	return n
 }
+
+// maxIncarnationBytes bounds the field of an incarnation.
+const maxIncarnationBytes = fieldHeaderBytes + 2*binary.MaxVarintLen32
 
 // maxProgressBytes bounds the field of a Progress.
 func maxProgressBytes(p *core.Progress) int {
@@ -59,8 +71,24 @@ func appendFields(dst []byte, c *core.Commit) []byte {
 		field = binary.AppendVarint(field, int64(op.Expect))
 		fields = appendField(fields, tagStream, append(field, op.Stream...))
 	}
+	for i := range c.Appends {
+		fields = appendIncarnation(fields, i, c.Appends[i].Incarnation)
+	}
+	for i := range c.Streams {
+		fields = appendIncarnation(fields, len(c.Appends)+len(c.Checks)+i, c.Streams[i].Incarnation)
+	}
 	dst = binary.AppendUvarint(dst, uint64(len(fields)))
 	return append(dst, fields...)
+}
+
+// appendIncarnation appends the field of the incarnation that an element expects, if it does.
+func appendIncarnation(dst []byte, element int, incarnation uint32) []byte {
+	if incarnation == 0 {
+		return dst
+	}
+	var space [maxIncarnationBytes]byte
+	field := binary.AppendUvarint(space[:0], uint64(element))
+	return appendField(dst, tagIncarnation, binary.AppendUvarint(field, uint64(incarnation)))
 }
 
 func appendField(dst []byte, tag uint16, field []byte) []byte {
@@ -95,6 +123,10 @@ func (b *commitBlock) fields(c *core.Commit) error {
 			if err := b.stream(c, fields[:size]); err != nil {
 				return err
 			}
+		case tag == tagIncarnation && b.Checked:
+			if err := takeIncarnation(c, fields[:size]); err != nil {
+				return err
+			}
 		case b.bad == nil:
 			b.bad = core.Errorf(core.CodeNotSupported, "field %d of an append is not known here", tag)
 		}
@@ -117,5 +149,27 @@ func (b *commitBlock) stream(c *core.Commit, field []byte) error {
 		op := core.StreamOp{Stream: string(field[1+n:]), Expect: core.Expect(expect), Action: core.StreamAction(field[0])}
 		c.Streams = append(c.Streams, op)
 	}
+	return nil
+}
+
+// takeIncarnation takes the field of an incarnation into the element that expects it.
+func takeIncarnation(c *core.Commit, field []byte) error {
+	b := Frames{rest: field}
+	var element, incarnation uint64
+	if err := b.numbers(&element, &incarnation); err != nil {
+		return err
+	}
+	appends, others := uint64(len(c.Appends)), uint64(len(c.Appends)+len(c.Checks))
+	var to *uint32
+	switch {
+	case element < appends:
+		to = &c.Appends[element].Incarnation
+	case element >= others && element-others < uint64(len(c.Streams)):
+		to = &c.Streams[element-others].Incarnation
+	}
+	if to == nil || *to != 0 || incarnation == 0 || incarnation > math.MaxUint32 || len(b.rest) > 0 {
+		return errCut
+	}
+	*to = uint32(incarnation)
 	return nil
 }

@@ -55,6 +55,9 @@
 //	              lp log, which may be empty | name
 //	              2 change of a stream, as often as there are any: u8 action, 0 delete,
 //	              1 undelete, 2 remove, 3 tombstone | zigzag expect | stream
+//	              3 incarnation that an append or a change of a stream expects, between
+//	              nodes only, behind the changes: uvarint element, which counts the
+//	              appends, then the checks, then the changes | uvarint incarnation
 //	              an append has events or links, which are ids of events
 //	0x07 COMMITTED
 //	              u8 0x07 | u8 flags | uvarint id | [lp node] | uvarint appends | appends × (

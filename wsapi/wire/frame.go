@@ -200,8 +200,8 @@ type Frames struct {
 	// Grow, if it is set, is called before so many bytes are taken for a block that was
 	// compressed. A block that it has an error for is passed over.
 	Grow func(n int) error
-	// Checked is set where the sender has checked that JSON is JSON: a node that forwards. It is
-	// also set where nobody is going to look at it.
+	// Checked is set where the sender is a node that forwards: it has checked that JSON is JSON,
+	// and may expect incarnations. It is also set where nobody is going to look at what is taken.
 	Checked bool
 }
 

@@ -3,7 +3,9 @@ package wire_test
 import (
 	"bytes"
 	"errors"
+	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,12 +19,81 @@ func peerFrames() [][]byte {
 	for _, v := range commitVectors() {
 		list = append(list, wire.AppendCommit(wire.AppendForward(nil, 300), &v.frame))
 	}
-	return list
+	return append(list, wire.AppendCommit(wire.AppendForward(nil, 300), expectsIncarnations()))
+}
+
+// expectsIncarnations is a Commit of which elements of each kind expect an incarnation or none.
+func expectsIncarnations() *wire.CommitFrame {
+	return &wire.CommitFrame{ID: 2, Commit: core.Commit{
+		Appends: []core.Append{
+			{Stream: "a", Expect: 3, Incarnation: 300, Events: newEvents()[:1]}, {Stream: "b", Expect: core.AnyVersion, Events: newEvents()[:1]},
+			{Stream: "c", Expect: core.StreamExists, Incarnation: 1, Links: []core.ID{{1}}},
+		},
+		Checks: []core.Check{{Stream: "d", Expect: 1}, {Stream: "e"}},
+		Streams: []core.StreamOp{
+			{Stream: "f", Expect: 1}, {Stream: "g", Expect: 7, Incarnation: math.MaxUint32, Action: core.RemoveStream},
+		},
+		Progress: &core.Progress{Name: "billing", To: 1},
+	}}
+}
+
+// TestIncarnationsAreForNodes: those that are expected arrive with their elements, from a node and
+// from nobody else.
+func TestIncarnationsAreForNodes(t *testing.T) {
+	sent := expectsIncarnations()
+	only := &wire.CommitFrame{ID: 3, Commit: core.Commit{Appends: sent.Commit.Appends[:1]}}
+	for _, f := range []*wire.CommitFrame{sent, only} {
+		message := wire.AppendCommit(nil, f)
+		frames, got := wire.NewFrames(message, wire.Uncompressed, 0), new(wire.CommitFrame)
+		frames.Checked = true
+		if err := frames.Commit(got); err != nil || !got.Commit.ExpectsIncarnation() || !bytes.Equal(wire.AppendCommit(nil, got), message) {
+			t.Errorf("%+v came back as %+v, %v", f.Commit, got.Commit, err)
+		}
+		for i, a := range got.Commit.Appends {
+			if a.Incarnation != f.Commit.Appends[i].Incarnation {
+				t.Errorf("append %d expects incarnation %d", i, a.Incarnation)
+			}
+		}
+		for i, op := range got.Commit.Streams {
+			if op.Incarnation != f.Commit.Streams[i].Incarnation {
+				t.Errorf("change %d expects incarnation %d", i, op.Incarnation)
+			}
+		}
+		frames = wire.NewFrames(message, wire.Uncompressed, 0)
+		if err := frames.Commit(new(wire.CommitFrame)); !errors.Is(err, core.CodeNotSupported) {
+			t.Errorf("from a client: %v", err)
+		}
+	}
+}
+
+// TestIncarnationsOfNothing: a field of an incarnation that no element can expect is refused.
+func TestIncarnationsOfNothing(t *testing.T) {
+	field := func(value ...byte) []byte { return append([]byte{3, 0, byte(len(value)), 0}, value...) }
+	change := []byte{2, 0, 3, 0, byte(core.DeleteStream), 0, 's'}
+	for name, fields := range map[string][]byte{
+		"of a check":            append(change, field(0, 1)...),
+		"of no element":         append(change, field(2, 1)...),
+		"before its change":     append(field(1, 1), change...),
+		"that is 0":             append(change, field(1, 0)...),
+		"twice":                 slices.Concat(change, field(1, 1), field(1, 1)),
+		"that is too great":     append(change, field(1, 0x80, 0x80, 0x80, 0x80, 0x10)...),
+		"with more behind it":   append(change, field(1, 1, 1)...),
+		"without an element":    append(change, field()...),
+		"of which half is left": append(change, field(1)...),
+	} {
+		message := append([]byte{wire.FrameCommit, 0x10, 2, 0, 1, 0, 1, 'c', byte(len(fields))}, fields...)
+		frames := wire.NewFrames(message, wire.Uncompressed, 0)
+		frames.Checked = true
+		if err := frames.Commit(new(wire.CommitFrame)); !errors.Is(err, core.CodeProtocolError) {
+			t.Errorf("an incarnation %s: %v", name, err)
+		}
+	}
 }
 
 func TestPeerFramesComeBack(t *testing.T) {
 	for _, message := range peerFrames() {
 		frames := wire.NewFrames(message, wire.Uncompressed, 1<<20)
+		frames.Checked = true
 		var again []byte
 		if err := takeFrame(&frames, &again); err != nil || !bytes.Equal(again, message) {
 			t.Errorf("%x came back as %x, %v", message, again, err)

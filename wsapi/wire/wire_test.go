@@ -407,7 +407,7 @@ func FuzzBinaryFrame(f *testing.F) {
 		f.Add(frame, byte(wire.ChooseCodec(v.compress)), 1<<20)
 	}
 	for _, frame := range peerFrames() {
-		f.Add(frame, byte(0), 1<<20)
+		f.Add(frame, byte(4), 1<<20)
 	}
 	block := records(2)
 	for _, codec := range codecs {
@@ -415,6 +415,7 @@ func FuzzBinaryFrame(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, message []byte, agreed byte, limit int) {
 		frames := wire.NewFrames(message, wire.Codec(agreed&3), max(0, limit%(1<<20)))
+		frames.Checked = agreed&4 != 0
 		for {
 			kind, ok := frames.Kind()
 			if !ok {
@@ -424,6 +425,7 @@ func FuzzBinaryFrame(f *testing.F) {
 			err := takeFrame(&frames, &again)
 			if err == nil { // what it says is said the same again
 				back := wire.NewFrames(again, wire.Uncompressed, 0)
+				back.Checked = frames.Checked
 				if err := takeFrame(&back, &third); err != nil || !bytes.Equal(again, third) {
 					t.Fatalf("%v\n%x\n%x", err, again, third)
 				}

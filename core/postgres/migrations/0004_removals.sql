@@ -76,6 +76,9 @@ CREATE FUNCTION {schema}.commit_group(
   -- What is done to each stream as a whole, as core numbers it; NULL for one to which
   -- nothing is.
   p_actions      smallint[] DEFAULT NULL,
+  -- What the incarnation of each stream has to be; NULL for one of which it does not matter.
+  -- No p_incarnations: any will do, for all.
+  p_incarnations integer[] DEFAULT NULL,
   OUT o_written   boolean,
   OUT o_head      bigint,      -- before the first event
   OUT o_recorded  timestamptz,
@@ -179,6 +182,11 @@ BEGIN
         SELECT FROM (SELECT unnest(o_states) AS state, unnest(p_states) AS want) x WHERE coalesce(x.state, 0) <> x.want);
     ELSIF o_states IS NOT NULL THEN
       o_written := o_written AND NOT coalesce(0 <> ANY (o_states), false);
+    END IF;
+    IF p_incarnations IS NOT NULL THEN
+      o_written := o_written AND NOT EXISTS (
+        SELECT FROM (SELECT unnest(o_incarnations) AS incarnation, unnest(p_incarnations) AS want) x
+        WHERE coalesce(x.incarnation, 1) <> x.want);
     END IF;
   END IF;
 
