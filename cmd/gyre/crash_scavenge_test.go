@@ -28,7 +28,8 @@ const (
 	keptOfAged = 20
 	// A scavenge is slow enough to be met in its middle.
 	crashScavengeRate = 4 << 20
-	scavengeEnds      = 2 * time.Minute
+	// scavengeEnds is more than a scavenge takes after many rounds.
+	scavengeEnds = 2 * time.Minute
 )
 
 // TestCrashInAScavenge kills a node with SIGKILL while it scavenges, appends, removes streams and has
@@ -205,8 +206,13 @@ func (c *scavengeCrasher) scavenge(ctx context.Context, t *testing.T, client *sd
 	}
 	for range 2 { // what an interrupted one has passed was removed later, maybe
 		s, err := client.StartScavenge(ctx, scavenge.Request{All: true})
-		for err == nil && !s.State.Ended() {
-			s, err = client.Scavenge(ctx)
+		if err == nil {
+			err = until(scavengeEnds, func() error {
+				if s, err = client.Scavenge(ctx); err == nil && !s.State.Ended() {
+					return errors.New("it runs")
+				}
+				return err
+			})
 		}
 		if err != nil || s.State != scavenge.Done {
 			t.Errorf("the scavenge: %+v, %v", s, err)
