@@ -26,6 +26,8 @@ const (
 	// Of a stream of which all but the last keptOfAged expire.
 	agedEvents = 1500
 	keptOfAged = 20
+	// scavengeRoundsPerLog keeps a log so short that it is scavenged in seconds.
+	scavengeRoundsPerLog = 10
 	// A scavenge is slow enough to be met in its middle.
 	crashScavengeRate = 4 << 20
 	// scavengeEnds is more than a scavenge takes after many rounds.
@@ -39,7 +41,11 @@ const (
 // GYRE_SOAK=1.
 func TestCrashInAScavenge(t *testing.T) {
 	t.Parallel()
-	crashInScavenges(t, newScavengeCrasher(newCrasher(t.TempDir())))
+	crashInScavenges(t, scavengeCrasherOnDisk)
+}
+
+func scavengeCrasherOnDisk(t *testing.T) *scavengeCrasher {
+	return newScavengeCrasher(newCrasher(t.TempDir()))
 }
 
 func newScavengeCrasher(c *crasher) *scavengeCrasher {
@@ -47,18 +53,27 @@ func newScavengeCrasher(c *crasher) *scavengeCrasher {
 	return &scavengeCrasher{crasher: c, kept: map[string]uint64{}}
 }
 
-func crashInScavenges(t *testing.T, c *scavengeCrasher) {
+// crashInScavenges begins a new log now and then: a scavenge goes through the whole of it.
+func crashInScavenges(t *testing.T, begin func(t *testing.T) *scavengeCrasher) {
 	rounds := 3
 	if os.Getenv("GYRE_SOAK") != "" {
 		rounds = 60
 	}
+	var c *scavengeCrasher
+	removed, interrupted := 0, 0
 	for round := range rounds {
+		if round%scavengeRoundsPerLog == 0 {
+			c = begin(t)
+		}
 		c.round(t, round)
 		if t.Failed() {
 			t.Fatalf("in round %d of %d", round+1, rounds)
 		}
+		if round == rounds-1 || (round+1)%scavengeRoundsPerLog == 0 {
+			removed, interrupted = removed+len(c.removed), interrupted+c.interrupted
+		}
 	}
-	t.Logf("%d rounds, %d streams removed, %d times in the middle of a scavenge", rounds, len(c.removed), c.interrupted)
+	t.Logf("%d rounds, %d streams removed, %d times in the middle of a scavenge", rounds, removed, interrupted)
 }
 
 // scavengeCrasher keeps what one log has to have, and what it has lost.

@@ -292,13 +292,13 @@ func TestCrashSnapshotsPostgres(t *testing.T) {
 // killed, too, and goes on in the next process.
 func TestCrashInARemovalPostgres(t *testing.T) {
 	t.Parallel()
-	crashInRemovals(t, scavengeCrasherPostgres(t))
+	crashInRemovals(t, scavengeCrasherPostgres)
 }
 
 // TestCrashInAScavengePostgres is TestCrashInAScavenge with the log in PostgreSQL.
 func TestCrashInAScavengePostgres(t *testing.T) {
 	t.Parallel()
-	crashInScavenges(t, scavengeCrasherPostgres(t))
+	crashInScavenges(t, scavengeCrasherPostgres)
 }
 
 func scavengeCrasherPostgres(t *testing.T) *scavengeCrasher {
