@@ -22,6 +22,9 @@ export function target(e: RecordedEvent): string {
 
 /** Acts, as what was done; others are shown by their name. */
 const acts: Readonly<Record<string, string>> = {
+  BackupBegun: "began a backup",
+  CategoryRetentionCleared: "cleared the retention of category",
+  CategoryRetentionSet: "set the retention of category",
   KeyCreated: "created key",
   KeyRevoked: "revoked key",
   NodeDrained: "drained",
@@ -43,6 +46,15 @@ const acts: Readonly<Record<string, string>> = {
   PluginDeleted: "deleted plugin",
   PluginVersionDeleted: "deleted a version of",
   ProgressDeleted: "deleted the place",
+  ScavengeStarted: "started a scavenge",
+  ScavengeStopped: "stopped the scavenge",
+  SnapshotDeleted: "deleted a snapshot of",
+  StreamDeleted: "deleted stream",
+  StreamRemoved: "removed the events of stream",
+  StreamRetentionCleared: "cleared the retention of stream",
+  StreamRetentionSet: "set the retention of stream",
+  StreamTombstoned: "tombstoned stream",
+  StreamUndeleted: "undeleted stream",
   SubscriptionDefined: "defined subscription",
   SubscriptionDeleted: "deleted subscription",
   SubscriptionPaused: "paused",
