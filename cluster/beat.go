@@ -172,6 +172,9 @@ func (m *Membership) advance(now time.Time, v *ring.View, s *ring.Standing) {
 	m.before, m.view, m.owners, m.filtered = m.owners, v, v.Owners(), v.Denies(m.self.Node)
 	m.planner.Advance(m.now(now), v, s)
 	m.holder.Advance(m.now(now), v, m.owners)
+	if !m.names(m.self.Session) && !m.asked.draining && !m.asked.entry && !m.filtered {
+		m.missed()
+	}
 	nodes := make([]string, 0, len(v.Members))
 	for _, member := range v.Members {
 		nodes = append(nodes, member.Node)
@@ -189,6 +192,41 @@ func (m *Membership) settle() {
 	if m.holder.Settle(m.released, m.standing, &m.watch, m.gossip.settled()) {
 		m.gossip.say(func(said *meta) { said.Settled = m.holder.Settled() })
 		kick(m.announceNow)
+	}
+}
+
+// missed notes that others may not wait for this node any more. mu is held.
+func (m *Membership) missed() { m.caughtUp, m.misses = false, m.misses+1 }
+
+// catchUps calls Config.CatchUp until the Membership stops.
+func (m *Membership) catchUps() {
+	for {
+		select {
+		case <-m.catchUpNow:
+		case <-m.ctx.Done():
+			return
+		}
+		m.mu.Lock()
+		misses := m.misses
+		m.mu.Unlock()
+		ctx, cancel := context.WithTimeout(m.ctx, ring.ServeFor)
+		err := m.config.CatchUp(ctx)
+		cancel()
+		m.mu.Lock()
+		if err == nil && m.misses == misses {
+			m.caughtUp = true
+			m.publish(time.Now())
+		}
+		m.mu.Unlock()
+		if err == nil || m.ctx.Err() != nil {
+			continue
+		}
+		m.log.Warn("reading what was removed while the node did not serve", "error", err)
+		select {
+		case <-time.After(beatAgain):
+			kick(m.catchUpNow)
+		case <-m.ctx.Done():
+		}
 	}
 }
 

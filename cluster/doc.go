@@ -23,6 +23,8 @@
 //     (order.go), goes by a path (path.go), and is looked up when in doubt (doubt.go).
 //     link.go is a Link's seam, links.go this node's ends, incoming.go the others'.
 //   - reads.go and follow.go wait for the gate; heads.go tells other nodes of new events.
+//   - forget.go has all nodes drop what is removed from the log; received.go drops what came
+//     over a Link and is not handed out.
 //   - hosting.go and hoststore.go host what the node holds; join.go and joined.go follow a
 //     subscription to its owner; list.go lists those of all nodes.
 //   - diagnostics.go and owned.go answer what people ask.
@@ -36,6 +38,9 @@
 // A node serves while it is in the newest view that it knows, its session is fresh, and as
 // many members of the view as its quorum are alive: their session beats and gossip holds
 // them alive. Else its gate is closed: calls wait, or are answered no_node_available.
+//
+// Before it opens its gate, a node reads what was removed from the log meanwhile: a removal waits
+// only for nodes that serve (Router.Forget).
 //
 // A node that drains, and one that all members of the view deny (ring.Filter), serves as an
 // entry node without being in the view. A node that waits for others at start (ring.Barrier) has a

@@ -24,7 +24,9 @@ func (m *Membership) publish(now time.Time) {
 	}
 	if m.holder != nil {
 		s.held = m.holder.Held()
+		s.Settled = m.view != nil && m.holder.Settled() == m.view.Epoch
 	}
+	s.Entries = m.entries()
 	m.asked.entry = m.asked.draining || m.asked.entry && !s.isMember()
 	var missing []string
 	s.Alive, missing = m.countAlive(now)
@@ -68,8 +70,36 @@ func (m *Membership) noteGate(before, s *State) {
 // sayEvery is how often the log says why a node still does not serve.
 const sayEvery = 10 * time.Second
 
-// closed returns why the node does not serve, or nil. mu is held.
+// entries are the other sessions that the view does not name and that may serve. mu is held.
+func (m *Membership) entries() (list []ring.Member) {
+	if m.standing == nil {
+		return nil
+	}
+	for _, s := range m.standing.Sessions {
+		if s.Session != m.self.Session && !m.names(s.Session) && (s.Draining || m.denies(s.Node)) &&
+			!m.watch.Dead(s.Session) && !m.gossip.syncs(s.Session) {
+			list = append(list, s.Member)
+		}
+	}
+	return list
+}
+
+// closed returns why the node does not serve, or nil. Before it serves again it catches up. mu is
+// held.
 func (m *Membership) closed(s *State, now time.Time, missing []string) *core.Error {
+	why := m.prevents(s, now, missing)
+	switch {
+	case why != nil:
+		m.missed()
+	case !m.caughtUp && m.config.CatchUp != nil:
+		kick(m.catchUpNow)
+		return notServing("the node reads what was removed while it did not serve")
+	}
+	return why
+}
+
+// prevents returns why the node must not serve, or nil. mu is held.
+func (m *Membership) prevents(s *State, now time.Time, missing []string) *core.Error {
 	switch {
 	case m.failure != nil:
 		return notServing("%s", m.failure.Detail)

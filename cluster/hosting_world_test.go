@@ -51,6 +51,32 @@ type hostNode struct {
 	closed   *core.Error
 	changed  chan struct{}
 	links    map[uint64]*nearLink
+	silent   bool // it answers no Forget
+	old      bool // it does not know Forget
+	late     bool // it does not learn by itself what others write
+}
+
+// lateHandle is an engine that tells of no other node's events while its node is late.
+type lateHandle struct {
+	*memory.Handle
+	node *hostNode
+}
+
+func (h *lateHandle) WaitHead(ctx context.Context, log string, after uint64) (uint64, error) {
+	head, err := h.Handle.WaitHead(ctx, log, after)
+	for ctx.Err() == nil && h.node.isLate() {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	return head, err
+}
+
+func (n *hostNode) isLate() bool {
+	n.world.mu.Lock()
+	defer n.world.mu.Unlock()
+	return n.late
 }
 
 // newWorld makes nodes n1, n2 and so on, a hop from each other, in a first view of all.
@@ -61,14 +87,14 @@ func newWorld(t testing.TB, size int, hop time.Duration) *world {
 			world: w, self: ring.Member{Session: uint64(i + 1), Node: fmt.Sprintf("n%d", i+1)}, handle: w.log.Open(),
 			hosting: NewHosting(), views: make(chan struct{}, 1), quit: make(chan struct{}), links: map[uint64]*nearLink{},
 		}
-		n.store = core.NewStore(n.handle, core.StoreConfig{})
+		n.store = core.NewStore(&lateHandle{Handle: n.handle, node: n}, core.StoreConfig{})
 		n.changed = make(chan struct{})
 		n.state.Store(&State{Self: n.self, View: &ring.View{}, Closed: core.Errorf(core.CodeNoNodeAvailable, "no view"), Changed: n.changed})
 		var err error
 		if n.owner, err = n.hosting.Open(n, subscriptions.Config{Store: n.store}); err != nil {
 			t.Fatal(err)
 		}
-		n.router = NewRouter(RouterConfig{Ring: n, Store: n.store, Subscriptions: n.hosting, Dialer: n})
+		n.router = NewRouter(RouterConfig{Ring: n, Store: n.store, Subscriptions: n.hosting, Dialer: n, AwaitExpired: n.owner.AwaitExpired})
 		n.router.joins.link = n.link
 		w.nodes = append(w.nodes, n)
 		n.running.Go(n.releases)
@@ -152,8 +178,11 @@ func (n *hostNode) publish() {
 	free := true // nobody can still have what this node gained
 	for _, m := range w.nodes {
 		free = free && (m.dead || m.released >= n.view.Epoch)
+		if _, ok := n.view.Member(m.self.Session); !ok && m.draining && !m.dead {
+			s.Entries = append(s.Entries, m.self)
+		}
 	}
-	if free {
+	if s.Settled = free; free {
 		n.held = *s.Owners.Set(n.self.Session)
 	}
 	if !s.isMember() && !n.draining && s.Closed == nil {
@@ -266,6 +295,42 @@ func (*nearLink) Flush()                    {}
 func (l *nearLink) Head(uint64)             {}
 func (l *nearLink) Close() error            { l.cut(); return nil }
 
+func (l *nearLink) Forget(ctx context.Context, epoch uint64, received bool) error {
+	time.Sleep(l.hop)
+	if err := l.to.forgets(ctx); err != nil {
+		return err
+	}
+	if err := l.to.router.forgetHere(ctx, epoch, received); err != nil {
+		return err
+	}
+	if time.Sleep(l.hop); l.ended() {
+		return ErrBroken
+	}
+	return nil
+}
+
+// deaf has the node answer no Forget.
+func (n *hostNode) deaf(yes bool) {
+	n.world.mu.Lock()
+	defer n.world.mu.Unlock()
+	n.silent = yes
+}
+
+// forgets waits while the node is deaf, and returns what an old one answers.
+func (n *hostNode) forgets(ctx context.Context) error {
+	n.world.mu.Lock()
+	silent, old := n.silent, n.old
+	n.world.mu.Unlock()
+	if old {
+		return core.Errorf(core.CodeNotSupported, "the node does not know the call")
+	}
+	if silent {
+		<-ctx.Done()
+		return core.AsError(ctx.Err())
+	}
+	return nil
+}
+
 func (l *nearLink) Submit(ctx context.Context, c core.Commit, done func(core.Result, error)) {
 	l.to.store.Submit(ctx, c, done)
 }
@@ -358,7 +423,12 @@ func (f *farLease) pump() {
 		case <-f.look:
 		}
 		for {
+			f.mu.Lock()
 			d, ok, err := f.inner.Take(core.Limit{Events: 100, Bytes: 1 << 20})
+			if ok && err == nil {
+				f.queue = append(f.queue, d)
+			}
+			f.mu.Unlock()
 			if err != nil {
 				time.Sleep(f.link.hop)
 				f.finish(err)
@@ -367,9 +437,6 @@ func (f *farLease) pump() {
 			if !ok {
 				break
 			}
-			f.mu.Lock()
-			f.queue = append(f.queue, d)
-			f.mu.Unlock()
 		}
 		time.Sleep(f.link.hop)
 		f.woken()

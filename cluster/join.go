@@ -41,7 +41,7 @@ type joins struct {
 	// link returns the Link to a session, and what is called when it is not used any more.
 	link  func(ctx context.Context, session uint64) (Link, func(), error)
 	gate  func(ctx context.Context) error // waits at the node's gate
-	state func() core.State               // of the log
+	store *core.Store
 
 	openings // of the gate
 
@@ -50,6 +50,7 @@ type joins struct {
 	running  sync.WaitGroup
 	underWay chan struct{} // holds mostJoining
 	leases   atomic.Uint64 // the last number that was given out
+	forgets  atomic.Uint64 // how often something may have come that is gone from the log
 
 	mu   sync.Mutex // protects the field below
 	open map[*joined]struct{}
@@ -179,6 +180,8 @@ type innerLease struct {
 	node   string          // of the owner; empty if it is this node
 	broken <-chan struct{} // closed when the link has ended; nil if the owner is this node
 	done   func()          // the link is not used any more; may be called more than once
+
+	received received
 }
 
 // over notes that the lease has ended at the owner.
@@ -236,6 +239,7 @@ func (j *joins) try(ctx context.Context, s *State, r subscriptions.JoinRequest, 
 	}
 	r.Wake = woken
 	p, at := &innerLease{}, j.local
+	p.received.sifted = j.forgets.Load()
 	if owner.Session != s.Self.Session {
 		link, done, err := j.linkTo(ctx, owner)
 		if err != nil {
@@ -275,9 +279,13 @@ func (r *Router) linkForLease(ctx context.Context, session uint64) (l Link, done
 		return nil, nil, core.Errorf(core.CodeNotServing, "session %d has left the view", session)
 	}
 	pr.leases++
+	r.leased[l]++
 	return l, func() {
 		r.mu.Lock()
 		defer r.unlock()
+		if r.leased[l]--; r.leased[l] == 0 {
+			delete(r.leased, l)
+		}
 		if pr.leases--; pr.leases == 0 && pr.gone {
 			pr.signal()
 		}

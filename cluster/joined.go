@@ -68,10 +68,14 @@ func (o *joined) Take(limit core.Limit) (subscriptions.Delivery, bool, error) {
 		o.lose(p, why)
 		return o.report()
 	}
-	d, ok, err := p.Take(limit)
+	p.received.turn.Lock()
+	d, ok, err := o.next(p, limit)
+	if err == nil {
+		d, ok = o.took(p, d, ok)
+	}
+	p.received.turn.Unlock()
 	switch {
 	case err == nil:
-		d, ok = o.took(p, d, ok)
 		return d, ok, nil
 	case p.lost(err):
 		o.lose(p, err)
@@ -264,7 +268,7 @@ func (o *joined) requestAgain() subscriptions.JoinRequest {
 		if r.Definition != nil {
 			d = *r.Definition
 		}
-		d.From = core.From{Kind: core.AfterPosition, N: o.sent.Checkpoint, Log: o.joins.state().Log}
+		d.From = core.From{Kind: core.AfterPosition, N: o.sent.Checkpoint, Log: o.joins.store.State().Log}
 		r.Definition = &d
 	default:
 		r.Definition, r.AnyOptions, r.Incarnation = nil, false, o.sent.Incarnation

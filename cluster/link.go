@@ -26,6 +26,12 @@ type Link interface {
 	// Head tells the other node that the log has reached a position. It is a hint and
 	// may be lost.
 	Head(position uint64)
+	// Forget has the other node drop what is removed from the log, or expired, when it is called:
+	// what it keeps or, if received, what it was sent by owners of subscriptions and has not handed
+	// out. What the other node has sent before comes before the answer. The errors are stale_epoch
+	// if it knows a newer view than that of epoch, and not_supported if it is of a version that
+	// does not know the call.
+	Forget(ctx context.Context, epoch uint64, received bool) error
 	// Broken is closed when the Link has ended.
 	Broken() <-chan struct{}
 	// Close ends the Link and waits for its goroutines.
@@ -52,6 +58,8 @@ type Incoming interface {
 	subscriptions.Joiner
 	Submit(ctx context.Context, c core.Commit, done func(core.Result, error))
 	Head(position uint64)
+	// Forget is Link.Forget.
+	Forget(ctx context.Context, epoch uint64, received bool) error
 	// Close withdraws what has not begun and waits for what has.
 	Close()
 }

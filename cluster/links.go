@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -23,7 +24,7 @@ const (
 	partingWithin = time.Second
 )
 
-// peer is another member of the view, and the Link to it, which is kept. Its goroutine
+// peer is another node that serves, and the Link to it, which is kept. Its goroutine
 // dials and submits. The Router's mutex protects the fields below wake.
 type peer struct {
 	router *Router
@@ -38,7 +39,7 @@ type peer struct {
 	full       bool // entries wait for room in queue
 	out        int  // entries that the Link has, and has not answered
 	renew      bool // another generation of the Link is needed (R5)
-	gone       bool // it is not in the view
+	gone       bool // it does not serve
 	leases     int  // of subscribers that use the Link; it stays until the owner ends them
 	pause      time.Duration
 	up         chan struct{} // closed while there is a Link
@@ -50,18 +51,19 @@ type queued struct {
 	path  *path
 }
 
-// setPeers has a peer for every other member of the view.
+// setPeers has a peer for every other node that serves.
 func (r *Router) setPeers() {
+	members := r.state.roster().members
 	for session, pr := range r.peers {
-		if _, ok := r.state.View.Member(session); !ok {
+		if !slices.ContainsFunc(members, func(m ring.Member) bool { return m.Session == session }) {
 			pr.gone = true
 			delete(r.peers, session)
 		}
 		pr.pause = 0
 		pr.signal()
 	}
-	for _, m := range r.state.View.Members {
-		if m.Session == r.state.Self.Session || r.peers[m.Session] != nil {
+	for _, m := range members {
+		if r.peers[m.Session] != nil {
 			continue
 		}
 		pr := &peer{router: r, member: m, wake: make(chan struct{}, 1), up: make(chan struct{})}

@@ -39,6 +39,10 @@ type Config struct {
 	// it returns, nothing of what the view gives to this node is held. nil: there is
 	// nothing to release.
 	Release func(ctx context.Context, s *State)
+	// CatchUp has the node know what was removed from the log while others did not wait for it. It
+	// is called before the node serves, at first and after every time that it may have been left
+	// out. nil: there is nothing to know.
+	CatchUp func(ctx context.Context) error
 	Logger  *slog.Logger
 	// Transport replaces the network of gossip, for tests. nil: the network.
 	Transport memberlist.Transport
@@ -55,8 +59,8 @@ type Membership struct {
 	gossip *gossip
 	state  atomic.Pointer[State]
 
-	beatNow, lookNow, releaseNow, announceNow, spreadNow, joinNow chan struct{} // one each may wait
-	failed                                                        chan error
+	beatNow, lookNow, releaseNow, announceNow, spreadNow, joinNow, catchUpNow chan struct{} // one each may wait
+	failed                                                                    chan error
 
 	ctx    context.Context // of the goroutines
 	cancel context.CancelFunc
@@ -80,6 +84,9 @@ type knowledge struct {
 	watch    ring.Watch
 	holder   *ring.Holder // nil before the first beat
 	planner  ring.Planner
+
+	caughtUp bool   // CatchUp has succeeded since the last miss
+	misses   uint64 // how often the node may have been left out
 
 	contact     time.Time // when the last confirmed beat was sent
 	servesUntil time.Time // ServeFor after the last that came with the newest view
@@ -118,6 +125,7 @@ func Start(ctx context.Context, c Config) (*Membership, error) {
 		config: c, log: c.Logger, began: time.Now(), failed: make(chan error, 1),
 		beatNow: make(chan struct{}, 1), lookNow: make(chan struct{}, 1),
 		releaseNow: make(chan struct{}, 1), announceNow: make(chan struct{}, 1), spreadNow: make(chan struct{}, 1), joinNow: make(chan struct{}, 1),
+		catchUpNow: make(chan struct{}, 1),
 	}
 	m.self = c.Member
 	m.self.SyncTimeoutMs = c.Sync.TimeoutMs()
@@ -135,7 +143,7 @@ func Start(ctx context.Context, c Config) (*Membership, error) {
 		m.gossip.shutdown()
 		return nil, err
 	}
-	for _, loop := range []func(){m.beats, m.looks, m.releases, m.announces, m.spreads, m.joins} {
+	for _, loop := range []func(){m.beats, m.looks, m.releases, m.announces, m.spreads, m.joins, m.catchUps} {
 		m.wg.Go(loop)
 	}
 	return m, nil
@@ -156,7 +164,7 @@ func (m *Membership) register(ctx context.Context) error {
 	member.Session = session
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.knowledge = knowledge{self: member, asked: m.asked}
+	m.knowledge = knowledge{self: member, asked: m.asked, misses: m.misses + 1}
 	m.gossip.say(func(said *meta) { *said = meta{Session: session, Syncing: m.syncing.on} })
 	m.asked.reported = false
 	kick(m.announceNow)

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +50,8 @@ type RouterConfig struct {
 	Dialer Dialer
 	// Subscriptions are those that this node hosts, for other nodes' joins.
 	Subscriptions subscriptions.Joiner
+	// AwaitExpired is subscriptions.Owner.AwaitExpired of those. nil: there are none.
+	AwaitExpired func(ctx context.Context) error
 	// FailAtOnce answers no_node_available at once while the gate is closed. Else calls
 	// wait until it opens, or their deadline.
 	FailAtOnce bool
@@ -108,8 +111,10 @@ type Router struct {
 
 // attached is who uses a Router beside its callers.
 type attached struct {
-	intakes intakes // of other nodes' Commits
-	joins   joins   // of subscribers at this node
+	intakes intakes      // of other nodes' Commits
+	joins   joins        // of subscribers at this node
+	leased  map[Link]int // how many leases of theirs use a Link; protected by Router.mu
+	forgets forgets
 }
 
 // load is the entries that are not answered.
@@ -142,11 +147,11 @@ func NewRouter(config RouterConfig) *Router {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	r := &Router{
-		config: config, state: new(State), heads: newHeads(), attached: attached{intakes: intakes{all: make(map[*intake]struct{})}},
+		config: config, state: new(State), heads: newHeads(), attached: attached{intakes: intakes{all: make(map[*intake]struct{})}, leased: make(map[Link]int)},
 		paths: make(map[*path]struct{}), peers: make(map[uint64]*peer),
 	}
 	r.closing, r.close = context.WithCancel(context.Background())
-	r.joins = joins{ring: config.Ring, local: config.Subscriptions, link: r.linkForLease, gate: r.admit, state: config.Store.State}
+	r.joins = joins{ring: config.Ring, local: config.Subscriptions, link: r.linkForLease, gate: r.admit, store: config.Store}
 	r.joins.start()
 	r.running.Go(r.watch)
 	r.running.Go(r.tellHeads)
@@ -196,9 +201,12 @@ func (r *Router) look() {
 		return
 	}
 	before := r.epoch()
+	entries := r.state.Entries
 	r.state = s
 	if r.epoch() > before {
 		r.enter()
+	} else if !slices.EqualFunc(entries, s.Entries, func(a, b ring.Member) bool { return a.Session == b.Session }) {
+		r.setPeers()
 	}
 	r.retryAll()
 }

@@ -456,6 +456,11 @@ func (p *simPipe) deliver(f *simFrame) {
 	p.incoming.Submit(ctx, f.c, answer)
 }
 
+// Forget is Link.Forget. The tests of this simulation remove nothing.
+func (p *simPipe) Forget(ctx context.Context, epoch uint64, received bool) error {
+	return p.incoming.Forget(ctx, epoch, received)
+}
+
 func (p *simPipe) isClosedFar() bool {
 	select {
 	case <-p.farClosed:

@@ -470,6 +470,27 @@ func (l *simLink) Head(position uint64) {
 	l.end.put(func(at *simEnd) { at.incoming.Head(position) })
 }
 
+// Forget is Link.Forget.
+func (l *simLink) Forget(ctx context.Context, epoch uint64, received bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answers := make(chan error, 1)
+	l.end.put(func(at *simEnd) {
+		at.at.links.running.Go(func() {
+			err := at.incoming.Forget(ctx, epoch, received)
+			at.put(func(*simEnd) { answers <- err })
+		})
+	})
+	select {
+	case err := <-answers:
+		return err
+	case <-l.end.broken:
+		return errBroken()
+	case <-ctx.Done():
+		return core.AsError(ctx.Err())
+	}
+}
+
 // Broken is Link.Broken.
 func (l *simLink) Broken() <-chan struct{} { return l.end.broken }
 

@@ -28,6 +28,11 @@ type State struct {
 	// Filtered says that the node is outside the view because all members deny it: it is an
 	// entry node.
 	Filtered bool
+	// Settled says that this node holds all that it owns in the view, and that every session which
+	// an earlier view names holds nothing by that any more.
+	Settled bool
+	// Entries are the sessions outside of the view that may serve as entry nodes.
+	Entries []ring.Member
 	// ServesUntil is when the session is no longer fresh, by this process's clock. The
 	// next beat makes another State before.
 	ServesUntil time.Time

@@ -130,6 +130,9 @@ func (s *Store) Removed(since uint64) Removed {
 	return Removed{Streams: slices.Collect(maps.Keys(before)), Any: !known, Expired: expired}
 }
 
+// MayBeGone has whoever keeps events in memory, or parked, look which of them are gone.
+func (s *Store) MayBeGone() { s.tail.removals.add(removal{}) }
+
 // Expires is RemovalWatcher.Expires.
 func (s *Store) Expires() bool { return s.policies.any.Load() }
 

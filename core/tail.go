@@ -29,6 +29,8 @@ type tail struct {
 	streams []*batchStreams // of each of batches
 	bytes   int             // of batches
 	dropped int             // batches whose memory a copy would free
+	// passed says that the end has passed over positions that nobody has looked for notices in.
+	passed bool
 	// end is the last published position: the head that followers see.
 	end     uint64
 	early   []early
@@ -92,6 +94,8 @@ func (t *tail) publish(worker int, b Batch, others workerSet) {
 	t.removals.add(removed...)
 	if notice {
 		t.forget()
+	}
+	if notice || t.awaitsNotice() {
 		b = b.emptied()
 	}
 	if b.Last > 0 {
@@ -106,6 +110,12 @@ func (t *tail) forget() {
 	for i := range t.early {
 		t.early[i].Batch = t.early[i].emptied()
 	}
+}
+
+// awaitsNotice reports whether a notice was published early, up to whose place events come that
+// were written, or read, before it: they may be removed. mu is held.
+func (t *tail) awaitsNotice() bool {
+	return slices.ContainsFunc(t.early, func(e early) bool { return e.Count == 0 })
 }
 
 // emptied has the positions of b and none of its events.
@@ -175,6 +185,8 @@ func (t *tail) fill(page Page) {
 	t.removals.add(removed...)
 	if notice {
 		t.forget()
+	}
+	if notice || t.awaitsNotice() {
 		page.Batch = page.emptied()
 	}
 	t.add(page.Batch)
@@ -229,6 +241,18 @@ func (t *tail) skipTo(head uint64) {
 	t.wakeAdded()
 }
 
+// notePassed notes that there may have been notices where the end has passed over positions. It
+// reports whether it has.
+func (t *tail) notePassed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	passed := t.passed
+	if t.passed = false; passed {
+		t.removals.add(removal{})
+	}
+	return passed
+}
+
 // restart discards all events and sends waiting followers to storage for what comes after
 // the head. mu is held.
 func (t *tail) restart() {
@@ -251,6 +275,7 @@ func (t *tail) add(b Batch) {
 	}
 	if b.First > t.end+1 {
 		t.restart()
+		t.passed = true
 	}
 	t.batches, t.streams = append(t.batches, b), append(t.streams, &batchStreams{})
 	t.bytes += len(b.Block)

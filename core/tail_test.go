@@ -85,3 +85,26 @@ func TestTailTakesWhatWaitedForAGap(t *testing.T) {
 		}
 	}
 }
+
+// TestTailForgetsWhatComesBeforeAnEarlyNotice: what comes late to the place before a notice may be
+// removed, whether a step has written it or a page was read before.
+func TestTailForgetsWhatComesBeforeAnEarlyNotice(t *testing.T) {
+	for name, closeGap := range map[string]func(t *tail){
+		"filled": func(t *tail) { t.fill(Page{Batch: batchAt(1)}) },
+		"a step": func(t *tail) { t.publish(1, batchAt(1), 0) },
+	} {
+		tail := newTail(1<<20, "log", 0)
+		tail.share(func() bool { return true })
+		notice := batchIn(3, NoticeStream)
+		notice.Hidden = true
+		tail.publish(0, notice, 0)
+		closeGap(tail)
+		if batches, end, ok := tail.from(0); end != 1 || ok {
+			t.Errorf("%s: the tail has %d batches up to %d before the notice", name, len(batches), end)
+		}
+		tail.fill(Page{Batch: batchAt(2)})
+		if batches, end, ok := tail.from(0); end != 3 || ok {
+			t.Errorf("%s: the tail has %d batches up to %d", name, len(batches), end)
+		}
+	}
+}

@@ -49,8 +49,19 @@ func (w *watch) wait() { w.running.Wait() }
 // prepare is called before a follow begins, with the log's head as just read.
 func (w *watch) prepare(head uint64) {
 	w.store.recognize()
-	if _, end := w.store.tail.place(); end < head && w.store.followers.Load() == 0 {
-		w.store.tail.skipTo(head) // nobody waits for the events between
+	if w.store.followers.Load() == 0 {
+		w.skipTo(head) // nobody waits for the events between
+	}
+}
+
+// skipTo is tail.skipTo. What was removed meanwhile is known then.
+func (w *watch) skipTo(head uint64) {
+	t := w.store.tail
+	if _, end := t.place(); end < head {
+		w.store.policies.change()
+	}
+	t.skipTo(head)
+	if t.notePassed() {
 		w.store.policies.change()
 	}
 }
@@ -122,25 +133,48 @@ func (w *watch) fill(ctx context.Context, to uint64) {
 	ctx, cancel := context.WithTimeout(ctx, fillWithin)
 	defer cancel()
 	t := w.store.tail
-	defer t.skipTo(to)
+	defer w.skipTo(to)
 	for {
 		_, end := t.place()
-		if end >= to {
-			return
-		}
-		if to-end > fillEvents {
-			w.store.policies.change()
+		if end >= to || to-end > fillEvents {
 			return
 		}
 		page, err := w.store.engine.ReadLog(ctx, end+1, Limit{Events: MaxReadEvents, Bytes: MaxPageBytes})
 		if err != nil || page.End && page.Head < to {
-			w.store.policies.change()
 			return
 		}
 		if has, _ := page.notices(); has {
 			w.store.policies.change()
 		}
 		t.fill(page)
+	}
+}
+
+// CatchUp has the Store know what other writers have removed, and which policies they have put,
+// before it was called: Removals counts it, and nothing that was read before is in the tail. The
+// errors are those of storage, of ctx, and store_closed.
+func (s *Store) CatchUp(ctx context.Context) error {
+	if s.watch == nil {
+		return nil
+	}
+	state, err := s.freshState(ctx)
+	if err != nil {
+		return err
+	}
+	s.recognize()
+	s.policies.change()
+	for {
+		if _, end := s.tail.place(); end >= state.Head {
+			s.watch.skipTo(state.Head)
+			return nil
+		}
+		switch {
+		case ctx.Err() != nil:
+			return AsError(context.Cause(ctx))
+		case s.closing.Err() != nil:
+			return context.Cause(s.closing)
+		}
+		s.watch.fill(ctx, state.Head)
 	}
 }
 

@@ -19,11 +19,17 @@ type changes struct {
 	hardDeletes bool
 	keys        *keys.Keys
 	logger      *slog.Logger
-	running     *sync.WaitGroup             // those of Submit that are not answered
-	expired     func(context.Context) error // subscriptions.Owner.AwaitExpired
+	running     *sync.WaitGroup // those of Submit that are not answered
+	forget      forgetting
 }
 
-// expireWithin bounds the wait until this node has dropped what was removed.
+// forgetting waits until no node that serves hands out what was removed, or expired by a policy.
+type forgetting struct {
+	removed  func(context.Context) error
+	policies bool // also after a policy of retention was put: other nodes have to learn of it
+}
+
+// expireWithin bounds the wait until the nodes have dropped what was removed.
 const expireWithin = 10 * time.Second
 
 // changeTypes are the types of events of the audit.
@@ -37,10 +43,19 @@ var changeTypes = map[core.StreamAction]string{
 // serveChanges has the API change whole streams.
 func (n *Node) serveChanges(c *wsapi.Config) {
 	c.Store = &changes{Store: c.Store, hardDeletes: n.config.HardDeletes, keys: n.keys, logger: n.logger, running: &n.changing,
-		expired: func(ctx context.Context) error { return n.subs.AwaitExpired(ctx) }}
+		forget: n.forgetting()}
 	if n.config.HardDeletes {
 		c.Extensions = append(c.Extensions, wsapi.Extension{Feature: "hard-deletes"})
 	}
+}
+
+// forgetting is that of the ring or, without one, of this node: its Store has learned of what was
+// removed by the Commit, and its reads of a policy.
+func (n *Node) forgetting() forgetting {
+	if n.ring != nil {
+		return forgetting{removed: n.ring.router.Forget, policies: true}
+	}
+	return forgetting{removed: func(ctx context.Context) error { return n.subs.AwaitExpired(ctx) }}
 }
 
 // removeTries is how often Append tries to remove events of streams on which others put their
@@ -62,21 +77,30 @@ func (s *changes) Append(ctx context.Context, c core.Commit) (core.Result, error
 }
 
 // finish has the audit know of c, deletes snapshots that were recorded while c was under way, and
-// waits until this node's subscriptions have dropped what c has removed.
+// waits until nothing that c has removed is handed out.
 func (s *changes) finish(ctx context.Context, c *core.Commit, r core.Result, err error) error {
 	s.record(ctx, c, r, err)
-	if err != nil || !c.Removes() {
+	if err != nil || !s.awaits(c) {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, expireWithin)
 	defer cancel()
-	if err := core.RemoveLateSnapshots(ctx, s.Store, c); err != nil {
-		return core.Errorf(core.CodeUnknownOutcome, "the events are removed, but snapshots that were recorded meanwhile may be left: %w", err)
+	done := "the policy is put"
+	if c.Removes() {
+		done = "the events are removed"
+		if err := core.RemoveLateSnapshots(ctx, s.Store, c); err != nil {
+			return core.Errorf(core.CodeUnknownOutcome, "%s, but snapshots that were recorded meanwhile may be left: %w", done, err)
+		}
 	}
-	if err := s.expired(ctx); err != nil {
-		return core.Errorf(core.CodeUnknownOutcome, "the events are removed, but subscriptions of this node may still have some in memory, or parked: %w", err)
+	if err := s.forget.removed(ctx); err != nil {
+		return core.Errorf(core.CodeUnknownOutcome, "%s, but not every node has confirmed that it drops them: those that have not do so when they can: %w", done, err)
 	}
 	return nil
+}
+
+// awaits reports whether what c does is waited for when it is written.
+func (s *changes) awaits(c *core.Commit) bool {
+	return c.Removes() || s.forget.policies && c.PutsRetention()
 }
 
 // Submit is core.Store.Submit. To remove events it waits until their snapshots are found, as
@@ -86,7 +110,7 @@ func (s *changes) Submit(ctx context.Context, c core.Commit, done func(core.Resu
 		done(core.Result{}, err)
 		return
 	}
-	if len(c.Streams) == 0 || !s.keys.Protected() && !c.Removes() {
+	if !s.awaits(&c) && (len(c.Streams) == 0 || !s.keys.Protected()) {
 		s.Store.Submit(ctx, c, done)
 		return
 	}

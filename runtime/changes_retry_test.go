@@ -48,7 +48,7 @@ func TestFirstPolicyDuringRemoval(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer k.Close()
-		s := &changes{Store: &storeWithPuts{Store: store, puts: streams[:puts]}, hardDeletes: true, keys: k, expired: func(context.Context) error { return nil }}
+		s := &changes{Store: &storeWithPuts{Store: store, puts: streams[:puts]}, hardDeletes: true, keys: k, forget: forgetting{removed: func(context.Context) error { return nil }}}
 		_, err = s.Append(t.Context(), removal)
 		if puts == removeTries {
 			if !errors.Is(err, core.CodeRecordConflict) {

@@ -80,6 +80,8 @@ type peerNode struct {
 	held  chan struct{} // gets a value for each that waits
 	epoch []uint64
 	heads []uint64
+	// forgets are the calls of Forget that were answered, by what they asked for.
+	forgets []bool
 }
 
 // admit waits for the gate.
@@ -132,6 +134,17 @@ func (e *storeEnd) Head(position uint64) {
 	e.node.mu.Lock()
 	defer e.node.mu.Unlock()
 	e.node.heads = append(e.node.heads, position)
+}
+
+// Forget answers as a node does that knows epoch 5.
+func (e *storeEnd) Forget(_ context.Context, epoch uint64, received bool) error {
+	e.node.mu.Lock()
+	defer e.node.mu.Unlock()
+	if epoch < 5 {
+		return core.NewStaleEpoch(epoch, 5)
+	}
+	e.node.forgets = append(e.node.forgets, received)
+	return nil
 }
 
 func (e *storeEnd) Close() {
@@ -352,6 +365,26 @@ func TestLinkCarriesCommits(t *testing.T) {
 	defer nodes[1].mu.Unlock()
 	if got := fmt.Sprint(nodes[1].epoch, nodes[1].heads); got != "[7 8 9 7 7 7 9] [12]" {
 		t.Errorf("the owner has seen epochs and heads %s", got)
+	}
+}
+
+// TestLinkForgets: both kinds of Forget arrive, and the refusal with its epoch.
+func TestLinkForgets(t *testing.T) {
+	nodes := newPeerRing(t, 2, "")
+	l := dialPeer(t, nodes[0], nodes[1], 1)
+	for _, received := range []bool{false, true} {
+		if err := l.Forget(t.Context(), 5, received); err != nil {
+			t.Errorf("received %t: %v", received, err)
+		}
+	}
+	err := l.Forget(t.Context(), 4, false)
+	if !errors.Is(err, core.CodeStaleEpoch) || core.AsError(err).Epoch != 5 {
+		t.Errorf("under an earlier epoch: %v", err)
+	}
+	nodes[1].mu.Lock()
+	defer nodes[1].mu.Unlock()
+	if got := fmt.Sprint(nodes[1].forgets); got != "[false true]" {
+		t.Errorf("the other node has answered %s", got)
 	}
 }
 

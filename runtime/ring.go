@@ -54,7 +54,7 @@ func (n *Node) openRing(ctx context.Context, engine *postgres.Engine) error {
 	}
 	r.peers = &peers{ring: r.membership, cluster: n.place.name, key: n.place.key, version: n.config.Version, certs: n.front.certs, logger: n.logger}
 	r.router = cluster.NewRouter(cluster.RouterConfig{
-		Ring: r.membership, Store: n.store, Dialer: r.peers, Subscriptions: r.hosting,
+		Ring: r.membership, Store: n.store, Dialer: r.peers, Subscriptions: r.hosting, AwaitExpired: n.subs.AwaitExpired,
 		FailAtOnce: n.config.Ring.OnNoQuorum == NoQuorumError, Head: engine.HeadHint, Logger: n.logger,
 	})
 	r.peers.open = r.router.Incoming
@@ -76,7 +76,7 @@ func (n *Node) join(ctx context.Context, r *ringNode, engine *postgres.Engine) e
 		n.logger.Info("the node waits for no other node: sync-nodes-timeout is not set")
 	}
 	config := cluster.Config{
-		Arbiter: engine, Cluster: p.name, Bind: p.gossip, Key: p.key, Release: r.hosting.Release, Logger: n.logger,
+		Arbiter: engine, Cluster: p.name, Bind: p.gossip, Key: p.key, Release: r.hosting.Release, CatchUp: n.store.CatchUp, Logger: n.logger,
 		Member: ring.Member{
 			Node: n.config.Node, Addr: p.advertised, Gossip: p.gossipAddress(), Version: n.config.Version,
 			Protocol: wire.PeerProtocol, Quorum: p.quorum, TLS: n.front.certs != nil,

@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"strings"
@@ -76,6 +77,22 @@ func (c *Client) Head(position uint64) {
 	if c.session != nil {
 		c.session.send(true, wire.AppendHead(nil, position))
 	}
+}
+
+// Forget has the other node drop what was removed from the log: what it keeps or, if received, what
+// it was sent. The errors are stale_epoch, and not_supported if the node is of a version that does
+// not know the call. It is for a Client with Options.Peer.
+func (c *Client) Forget(ctx context.Context, epoch uint64, received bool) error {
+	m := wire.Forget{Op: wire.ForgetOp, ID: c.lastID.Add(1) + 1, Epoch: epoch, Received: received, TimeoutMs: timeoutMs(ctx)}
+	text, err := wire.Marshal(&m)
+	if err != nil {
+		return err
+	}
+	a := c.wait(ctx, &call{id: m.ID, message: text})
+	if errors.Is(a.err, core.CodeUnknownOp) {
+		return core.Errorf(core.CodeNotSupported, "the node is of a version that cannot confirm that it has dropped what was removed")
+	}
+	return a.err
 }
 
 // Flush writes what Submit has queued: many Commits in one write, by the goroutine that

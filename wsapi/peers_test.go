@@ -52,8 +52,9 @@ func (e *linkEnd) Submit(ctx context.Context, c core.Commit, done func(core.Resu
 	e.running.Add(1)
 	e.store.Submit(ctx, c, func(r core.Result, err error) { done(r, err); e.running.Done() })
 }
-func (*linkEnd) Head(uint64) {}
-func (e *linkEnd) Close()    { e.running.Wait() }
+func (*linkEnd) Head(uint64)                                {}
+func (*linkEnd) Forget(context.Context, uint64, bool) error { return nil }
+func (e *linkEnd) Close()                                   { e.running.Wait() }
 
 func newLinked(t *testing.T, limits wsapi.Limits) (*node, *gated) {
 	g := &gated{Engine: memory.New(), begun: make(chan struct{}, 100), open: make(chan struct{})}

@@ -59,6 +59,18 @@ func (f *Frames) only() (uint64, error) {
 	return f.number()
 }
 
+// ForgetOp is the op of a Forget.
+const ForgetOp = "forget"
+
+// Forget has another node drop what was removed from the log. Its answer is an OK without fields.
+type Forget struct {
+	Op        string `json:"op"`
+	ID        uint64 `json:"id"`
+	Epoch     uint64 `json:"epoch"`              // of the view that the caller knows
+	Received  bool   `json:"received,omitzero"`  // what it was sent, and not what it keeps
+	TimeoutMs int64  `json:"timeoutMs,omitzero"` // until the caller needs no answer
+}
+
 // Handshake names a node that calls another, and proves that it can read the ring's
 // storage, where the sessions' secrets are.
 type Handshake struct {

@@ -144,7 +144,8 @@ func (s *sub) subscriber() subscriptions.Subscriber {
 // readyQueue holds the consumers of one connection that may have deliveries, in the order
 // that the writer serves them in.
 type readyQueue struct {
-	wake func() // wakes the writer
+	wake func()     // wakes the writer
+	turn sync.Mutex // held from taking a delivery until it is in the outbox
 
 	mu    sync.Mutex
 	queue []*consumer
@@ -160,6 +161,12 @@ func (q *readyQueue) add(k *consumer) {
 	k.queued = true
 	q.queue = append(q.queue, k)
 	q.wake()
+}
+
+// awaitTurn waits until what was taken of a consumer is in the outbox.
+func (q *readyQueue) awaitTurn() {
+	q.turn.Lock()
+	defer q.turn.Unlock()
 }
 
 // start lets a consumer be queued from now on.
@@ -194,7 +201,10 @@ func (c *conn) serve() {
 		if k == nil {
 			return
 		}
-		if k.deliver() {
+		c.ready.turn.Lock()
+		more := k.deliver()
+		c.ready.turn.Unlock()
+		if more {
 			c.ready.add(k)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/wsapi/requests"
@@ -25,13 +26,16 @@ const (
 )
 
 // Peer serves a link: the connection of another node. Its calls come from the goroutine
-// that reads the link, and the next frame waits for them.
+// that reads the link, and the next frame waits for them, but for Forget.
 type Peer interface {
 	subscriptions.Joiner
 	// Submit takes a Commit with its Epoch, in the order in which they were sent. ctx ends
 	// when the other node withdraws it, with its deadline, and with the link.
 	Submit(ctx context.Context, c core.Commit, done func(core.Result, error))
 	Head(position uint64)
+	// Forget drops what was removed from the log: what the node keeps or, if received, what it was
+	// sent. It is called from a goroutine of its own.
+	Forget(ctx context.Context, epoch uint64, received bool) error
 	// Close is called once, after the last call of the others. It returns when every
 	// Commit is answered.
 	Close()
@@ -101,6 +105,7 @@ func newPeers(config Config, all map[string]op) (*peers, error) {
 	for _, name := range []string{"hello", "subscribe", "credit", "unsubscribe", "ack", "nack", "extend", "cancel", "ping", "pong"} {
 		p.ops[name] = all[name]
 	}
+	p.ops[wire.ForgetOp] = on(access.Connect, (*conn).forget)
 	p.metrics, err = newMetrics(config.Registry)
 	return p, err
 }
@@ -242,4 +247,30 @@ func (c *conn) head(frames *wire.Frames) error {
 		c.peer.Head(position)
 	}
 	return err
+}
+
+// forget acts on a wire.Forget. What this node has sent before it is done comes before the answer.
+func (c *conn) forget(m *wire.Other) {
+	var f wire.Forget
+	if err := wire.Unmarshal(m.Text, &f); err != nil {
+		c.refuse(m.ID, err)
+		return
+	}
+	call := c.begin(m.ID, m.TimeoutMs)
+	if call == nil {
+		return
+	}
+	c.running.Go(func() {
+		err := c.peer.Forget(call, f.Epoch, f.Received)
+		c.ready.awaitTurn()
+		if !c.calls.finish(call) {
+			return
+		}
+		defer c.calls.settle()
+		if err != nil {
+			c.refuse(call.id, err)
+			return
+		}
+		c.reply(call.id, wire.Encode(nil, &wire.OK{ID: call.id}))
+	})
 }
