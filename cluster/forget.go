@@ -53,11 +53,7 @@ var errRosterChanged = errors.New("the view changes")
 // not_supported if one of them is of a version that cannot.
 func (r *Router) Forget(ctx context.Context) error {
 	for {
-		err := r.forgetOnce(ctx)
-		switch {
-		case err == nil || errors.Is(err, core.CodeNotSupported):
-			return err
-		case ctx.Err() != nil || r.closing.Err() != nil:
+		if err := r.forgetOnce(ctx); !errors.Is(err, errRosterChanged) {
 			return err
 		}
 	}
@@ -104,9 +100,13 @@ func (r *Router) forgetAtAll(ctx context.Context, asked roster, received bool) e
 	errs := make([]error, len(asked.members)+1)
 	var asking sync.WaitGroup
 	for i, m := range asked.members {
-		asking.Go(func() { errs[i] = r.forgetAt(ctx, m, asked.epoch, received) })
+		asking.Go(func() {
+			errs[i] = r.untilConfirmed(ctx, asked.epoch, func() error { return r.forgetOver(ctx, m.Session, asked.epoch, received) })
+		})
 	}
-	asking.Go(func() { errs[len(asked.members)] = r.forgetHere(ctx, asked.epoch, received) })
+	asking.Go(func() {
+		errs[len(asked.members)] = r.untilConfirmed(ctx, asked.epoch, func() error { return r.forgetHere(ctx, asked.epoch, received) })
+	})
 	asking.Wait()
 	if cause := context.Cause(ctx); errors.Is(cause, errRosterChanged) {
 		return cause
@@ -130,10 +130,10 @@ func (r *Router) forgetAtAll(ctx context.Context, asked roster, received bool) e
 	return first
 }
 
-// forgetAt asks another node until it confirms.
-func (r *Router) forgetAt(ctx context.Context, m ring.Member, epoch uint64, received bool) error {
+// untilConfirmed asks a node until it confirms, with a pause of forgetAgain.
+func (r *Router) untilConfirmed(ctx context.Context, epoch uint64, ask func() error) error {
 	for {
-		err := r.forgetOver(ctx, m.Session, epoch, received)
+		err := ask()
 		if err == nil || errors.Is(err, core.CodeNotSupported) {
 			return err
 		}

@@ -200,6 +200,30 @@ func TestForgetSaysWhoHasNotConfirmed(t *testing.T) {
 	})
 }
 
+// TestForgetAsksItselfAgain: a node whose own storage fails is asked again as others are, with a pause.
+func TestForgetAsksItselfAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newForgetWorld(t)
+		defer w.close()
+		w.remove(t)
+		fails := 3
+		here := &w.third.router.config.AwaitExpired
+		drop := *here
+		*here = func(ctx context.Context) error {
+			if fails--; fails >= 0 {
+				return core.Errorf(core.CodeUnavailable, "the storage is away")
+			}
+			return drop(ctx)
+		}
+		began := time.Now()
+		if err := w.third.router.Forget(t.Context()); err != nil || time.Since(began) < 3*forgetAgain {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		w.expectGone(t)
+		w.at.Leave(true)
+	})
+}
+
 // TestForgetOfAnOldNode: one that does not know the call is not waited for.
 func TestForgetOfAnOldNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
