@@ -74,11 +74,12 @@ func (o *Owner) lookForGone(last *parkedLook) (pause time.Duration, err error) {
 	}
 	o.awaitEnded()
 	having, known := o.parkedStreams.having(removed.Streams)
+	pause = last.pause()
 	switch all := removed.Any || removed.Expired || !known; {
 	case !all:
 		err = o.dropParkedOf(since, having)
-	case !awaited && last.pause() > 0:
-		return last.pause(), nil
+	case !awaited && pause > 0:
+		return pause, nil
 	default:
 		began := time.Now()
 		err = o.dropAnyParked(since)
