@@ -44,6 +44,10 @@ func TestRingForgetsWhatIsRemoved(t *testing.T) {
 		untilReady(t, n.URL(), http.StatusOK, "ok")
 		f.clients = append(f.clients, dial(t, n))
 	}
+	// What does not know the call, as a node of an older version does, refuses it.
+	if err := f.clients[0].Forget(t.Context(), 1, false); !errors.Is(err, core.CodeNotSupported) {
+		t.Errorf("a client has a node forget: %v", err)
+	}
 	gone := core.Commit{
 		Appends: []core.Append{{Stream: "kept", Expect: core.AnyVersion, Events: []core.NewEvent{{Type: "T", Data: []byte("1")}}}},
 		Streams: []core.StreamOp{{Expect: core.AnyVersion, Action: core.TombstoneStream}},

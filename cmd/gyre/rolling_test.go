@@ -62,7 +62,7 @@ func TestRollingRestartsSoak(t *testing.T) {
 }
 
 // startRolling starts a ring that serves.
-func startRolling(t *testing.T) (ring []*ringNode) {
+func startRolling(t *testing.T, more ...string) (ring []*ringNode) {
 	server := pgtest.Shared(t)
 	store := server.Store(t)
 	listen, gossip := unused(t, ringNodes), unused(t, ringNodes)
@@ -72,6 +72,7 @@ func startRolling(t *testing.T) (ring []*ringNode) {
 			"--cluster", "--node", fmt.Sprintf("node%d", i+1), "--listen", listen[i], "--gossip", gossip[i],
 			"--peers", strings.Join(gossip, ","), "--postgres", server.URL, "--store", store,
 		}
+		n.args = append(n.args, more...)
 		n.begin()
 		ring = append(ring, n)
 	}
