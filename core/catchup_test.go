@@ -11,13 +11,14 @@ import (
 // TestCatchUp: a Store that has caught up knows of what another one has removed, whether or not
 // somebody follows there, and whether or not its own events come after the notice.
 func TestCatchUp(t *testing.T) {
-	for name, c := range map[string]struct{ follows, appends, puts bool }{
-		"nobody follows":          {},
-		"its own event is behind": {appends: true},
-		"somebody follows":        {follows: true},
-		"both":                    {follows: true, appends: true},
-		"a policy":                {puts: true},
-		"a policy, appended":      {puts: true, appends: true},
+	for name, c := range map[string]struct{ follows, appends, removes, puts bool }{
+		"nobody follows":            {},
+		"its own event is behind":   {appends: true},
+		"its own removal is behind": {removes: true},
+		"somebody follows":          {follows: true},
+		"both":                      {follows: true, appends: true},
+		"a policy":                  {puts: true},
+		"a policy, appended":        {puts: true, appends: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := memory.NewLog()
@@ -25,6 +26,7 @@ func TestCatchUp(t *testing.T) {
 			defer a.Close()
 			defer b.Close()
 			write(t, a, one("s"))
+			write(t, a, one("r"))
 			if c.follows {
 				f, err := b.Follow(t.Context(), core.FollowRequest{Stream: "other"})
 				if err != nil {
@@ -43,10 +45,13 @@ func TestCatchUp(t *testing.T) {
 					t.Fatal(err)
 				}
 			} else {
-				write(t, a, core.Commit{Streams: []core.StreamOp{{Stream: "s", Expect: core.AnyVersion, Action: core.RemoveStream}}})
+				write(t, a, removal("s"))
 			}
 			if c.appends {
 				write(t, b, one("b"))
+			}
+			if c.removes {
+				write(t, b, removal("r"))
 			}
 			if err := b.CatchUp(t.Context()); err != nil {
 				t.Fatal(err)
@@ -76,6 +81,11 @@ func TestCatchUpEnds(t *testing.T) {
 	if err := b.CatchUp(t.Context()); core.AsError(err).Code != core.CodeStoreClosed {
 		t.Errorf("the Store is closed: %v", err)
 	}
+}
+
+// removal is a Commit that removes a stream.
+func removal(stream string) core.Commit {
+	return core.Commit{Streams: []core.StreamOp{{Stream: stream, Expect: core.AnyVersion, Action: core.RemoveStream}}}
 }
 
 func write(t *testing.T, s *core.Store, c core.Commit) {

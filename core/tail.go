@@ -266,6 +266,7 @@ func (t *tail) restart() {
 // already and are dropped. The tail restarts behind a batch without events. mu is held.
 func (t *tail) add(b Batch) {
 	if b.Count == 0 && b.Last > t.end {
+		t.passed = t.passed || b.First > t.end+1
 		t.restart()
 		t.end = b.Last
 		return
