@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -200,12 +199,11 @@ func (r *Router) look() {
 	if s == r.state {
 		return
 	}
-	before := r.epoch()
-	entries := r.state.Entries
+	before, now := r.state.roster(), s.roster()
 	r.state = s
-	if r.epoch() > before {
+	if now.epoch > before.epoch {
 		r.enter()
-	} else if !slices.EqualFunc(entries, s.Entries, func(a, b ring.Member) bool { return a.Session == b.Session }) {
+	} else if !now.equal(before) {
 		r.setPeers()
 	}
 	r.retryAll()
