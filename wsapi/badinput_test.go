@@ -216,6 +216,7 @@ func TestHTTPRefusesBadRequests(t *testing.T) {
 		{"GET", "/v1/subscriptions?limit=0", "", "", 400, "invalid_request"},
 		{"GET", events + "?limit=1001", "", "", 400, "invalid_request"},
 		{"GET", events + "?limit=1&limit=2", "", "", 400, "invalid_request"},
+		{"DELETE", "/v1/streams/a?hard=true&hard=true", "", "", 400, "invalid_request"},
 		{"GET", events + "?dir=up", "", "", 400, "invalid_request"},
 		{"GET", events + "?cursor=a.1", "", "", 400, "invalid_request"},
 		{"GET", events + "?x=%zz", "", "", 400, "invalid_request"},

@@ -3,11 +3,11 @@ package wsapi
 import (
 	"cmp"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -19,13 +19,12 @@ import (
 // CloudEvents. Each representation needs its own, because a browser looks a page up by
 // its URL and ETag. If-Match takes any: it is about the state alone.
 //
-// A hard delete removes links to the stream's events from other streams. Their versions stay, but
-// their pages change. The tag of a page with such a gap has "-p<first>.<last>.<count>" before that
-// ending: the versions of its first and last event, and the number of its events. An event never
-// comes back, so pages of one URL with the same three numbers have the same events. If-Match takes
-// such a tag, too.
+// A hard delete removes links to the stream's events from other streams, and events expire. Their
+// versions stay, but their pages change. The tag of a page with such a gap has "-p<hash>" before that
+// ending: a hash of the positions of its events, in 16 hexadecimal digits. If-Match takes such a tag,
+// too.
 //
-// The tag of a page of selected events has a hash of the selection, and always the three numbers. It
+// The tag of a page of selected events has a hash of the selection, and always that of its events. It
 // names no state of the whole stream, so If-Match does not take it.
 
 // suffixes are the endings of the representations that have an ETag.
@@ -53,31 +52,33 @@ func selectionTag(q url.Values) string {
 
 // pageTag is what the tag of a page has of the events of the page: nothing if they are those that
 // the page has as long as none of the stream's was removed. A removal moves the head of $all, which
-// is in its tag; what expires with time does not, so a page that lacks such events has the three,
-// as positions.
+// is in its tag; what expires with time does not.
 func pageTag(r *pageRequest, page *core.Page) string {
-	if r.Stream == core.All && !page.Expired || r.beyond {
+	if r.Stream == core.All && !page.Expired || r.beyond || isWhole(r, page) {
 		return ""
 	}
-	if r.Stream == core.All {
-		return "-p" + strconv.FormatUint(page.First, 10) + "." + strconv.FormatUint(page.Last, 10) + "." + strconv.Itoa(page.Count)
+	hash := sha256.New()
+	var position [8]byte
+	for p := range page.Places() {
+		binary.BigEndian.PutUint64(position[:], p.Position)
+		hash.Write(position[:])
+	}
+	return "-p" + hex.EncodeToString(hash.Sum(nil)[:pageHashBytes])
+}
+
+// pageHashBytes is the length of what the tag of a page has of the hash of its events.
+const pageHashBytes = 8
+
+// isWhole reports whether a page of a stream has all that r asks for, which is not a selection, and
+// is the End only where the stream ends.
+func isWhole(r *pageRequest, page *core.Page) bool {
+	if r.Stream == core.All || !r.Select.IsZero() || !r.FromTime.IsZero() {
+		return false
 	}
 	var first, last uint64
 	for p := range page.Places() {
-		if first == 0 {
-			first = p.Version
-		}
-		last = p.Version
+		first, last = cmp.Or(first, p.Version), p.Version
 	}
-	if r.Select.IsZero() && r.FromTime.IsZero() && isWhole(&r.ReadRequest, page, first, last) {
-		return ""
-	}
-	return "-p" + strconv.FormatUint(first, 10) + "." + strconv.FormatUint(last, 10) + "." + strconv.Itoa(page.Count)
-}
-
-// isWhole reports whether a page from version first to last has all that r asks for, and is the
-// End only where the stream ends.
-func isWhole(r *core.ReadRequest, page *core.Page, first, last uint64) bool {
 	switch {
 	case page.Count == 0:
 		return !r.Backward && r.From > page.Version
@@ -90,12 +91,9 @@ func isWhole(r *core.ReadRequest, page *core.Page, first, last uint64) bool {
 
 // isPageTag reports whether a part of a tag is what pageTag adds.
 func isPageTag(part string) bool {
-	numbers, ok := strings.CutPrefix(part, "p")
-	three := strings.Split(numbers, ".")
-	return ok && len(three) == 3 && !slices.ContainsFunc(three, func(n string) bool {
-		v, err := strconv.ParseUint(n, 10, 64)
-		return err != nil || strconv.FormatUint(v, 10) != n
-	})
+	digits, ok := strings.CutPrefix(part, "p")
+	hash, err := hex.DecodeString(digits)
+	return ok && err == nil && len(hash) == pageHashBytes && hex.EncodeToString(hash) == digits
 }
 
 // expectedByTag is the version and the incarnation that If-Match expects of a stream. A tag of

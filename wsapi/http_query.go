@@ -13,15 +13,28 @@ import (
 // lists are the parameters that may be given more than once.
 var lists = []string{"types", "streams", "ids", "positions", "names"}
 
-// only refuses parameters that the representation does not have, and any but a list that
-// is given more than once.
-func only(q url.Values, names ...string) error {
+// refuseQuery refuses parameters that the route does not have, and any but a list that is given
+// more than once.
+func (r *Route) refuseQuery(q url.Values) error {
+	if r.AnyQuery {
+		return nil
+	}
 	for name, values := range q {
-		if !slices.Contains(names, name) {
-			return core.Errorf(core.CodeInvalidRequest, "query parameter %q is not for this media type", core.Clip(name))
+		if !slices.Contains(r.Query, name) {
+			return core.Errorf(core.CodeInvalidRequest, "query parameter %q is not known here", core.Clip(name))
 		}
 		if len(values) > 1 && !slices.Contains(lists, name) {
 			return core.Errorf(core.CodeInvalidRequest, "query parameter %q is given twice", core.Clip(name))
+		}
+	}
+	return nil
+}
+
+// only refuses parameters that the representation does not have.
+func only(q url.Values, names ...string) error {
+	for name := range q {
+		if !slices.Contains(names, name) {
+			return core.Errorf(core.CodeInvalidRequest, "query parameter %q is not for this media type", core.Clip(name))
 		}
 	}
 	return nil

@@ -241,10 +241,8 @@ func (a *API) serve(m *mux, w *recorder, r *http.Request) (pattern string, err e
 		return pattern, err
 	}
 	defer leave()
-	for name := range r.URL.Query() {
-		if !found.AnyQuery && !slices.Contains(found.Query, name) {
-			return pattern, core.Errorf(core.CodeInvalidRequest, "query parameter %q is not known here", core.Clip(name))
-		}
+	if err := found.refuseQuery(r.URL.Query()); err != nil {
+		return pattern, err
 	}
 	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
 		return pattern, core.Errorf(core.CodeInvalidRequest, "the query cannot be read")
