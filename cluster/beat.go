@@ -159,6 +159,9 @@ func (m *Membership) take(sent, received time.Time, s *ring.Standing, views []ri
 	m.standing = s
 	m.watch.Observe(m.now(sent), m.now(received), s)
 	m.contact = sent
+	if !fresh(m.servesUntil, now) { // the process may have been stopped, and others took it for dead
+		m.missed()
+	}
 	if m.view != nil && m.view.Epoch >= s.Epoch {
 		m.servesUntil = sent.Add(ring.ServeFor)
 	}

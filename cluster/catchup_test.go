@@ -74,6 +74,10 @@ func TestNodesCatchUpBeforeTheyServe(t *testing.T) {
 		if why := r.nodes["node2"].State().Serves(time.Now()); why != nil || c.of("node2") != before {
 			r.t.Errorf("a node that drains: %v, and it has caught up %d times", why, c.of("node2")-before)
 		}
+		if why := r.nodes["node2"].BeatAfterStop(); why == nil || !strings.Contains(why.Detail, "removed") {
+			r.t.Errorf("a node that drains and was stopped: %v", why)
+		}
+		r.await(5*time.Second, "it serves", func() bool { return r.nodes["node2"].State().Serves(time.Now()) == nil })
 		r.kill("node2")
 		r.await(10*time.Second, "nobody waits for it when it is dead", func() bool { return len(r.nodes["node1"].State().Entries) == 0 })
 	}, func(r *simRing) {
