@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,15 +28,8 @@ func newDNSServer(t *testing.T) *dnsServer {
 	t.Helper()
 	s := &dnsServer{}
 	s.set(nil)
-	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	packets, streams := listenBoth(t)
 	s.address = packets.LocalAddr().String()
-	streams, err := net.Listen("tcp", s.address)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, server := range []*dns.Server{{PacketConn: packets, Handler: s}, {Listener: streams, Handler: s}} {
 		ended := make(chan error, 1)
 		listens := make(chan struct{})
@@ -49,6 +43,27 @@ func newDNSServer(t *testing.T) *dnsServer {
 		})
 	}
 	return s
+}
+
+// listenBoth listens on one port of UDP and of TCP.
+func listenBoth(t *testing.T) (net.PacketConn, net.Listener) {
+	t.Helper()
+	for range 100 {
+		packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		streams, err := net.Listen("tcp", packets.LocalAddr().String())
+		if err == nil {
+			return packets, streams
+		}
+		packets.Close()
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
+	}
+	t.Fatal("no port is free for UDP and TCP")
+	return nil, nil
 }
 
 // set replaces all records.
