@@ -232,7 +232,7 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "Read the events after the version you know, decide again, and append with the new version as expect."},
 	CodeDuplicateEvent: {Class: ClassConflict, Status: 409,
 		Title: "The log has an event with this id, in another place or order",
-		Fix:   "Give new events new ids. To retry an append, send the same events with the same ids in the same order to the same streams."},
+		Fix:   "Give new events new ids. To retry an append, send the same events with the same ids in the same order to the same streams. To append what is new, leave out the events that known has."},
 	CodeRecordConflict: {Class: ClassConflict, Status: 409,
 		Title: "The record is at another revision",
 		Fix:   "Read the record again and decide on its new value."},

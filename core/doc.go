@@ -62,8 +62,8 @@
 //	P5  Ids are looked up before versions. A Commit whose ids are all known, in the same
 //	    streams, in the same order, in unbroken runs, returns the first result and writes
 //	    nothing, whatever it expects and whoever would refuse it now. Any other known
-//	    id is duplicate_event, and nothing is written. An id is known for as long as its
-//	    event exists. A link is identified by its stream and its event's id, and counts
+//	    id is duplicate_event, which says what the streams have already, and nothing is
+//	    written. An id is known for as long as its event exists. A link is identified by its stream and its event's id, and counts
 //	    as an event here.
 //	P6  A Commit is all or nothing; of two with the same exact expected version one wins.
 //	P7  Storage that several nodes share refuses a Commit made under another epoch than

@@ -32,6 +32,9 @@ type Error struct {
 
 	Positions []uint64 // of unexpected_ack
 	Versions  []uint64 // of unexpected_ack, where the events were named by versions
+	// Known is set by duplicate_event. It has the events and links that their streams have
+	// already, numbered from 0 over the Commit's Appends, in rising order.
+	Known []int
 
 	cause error
 }

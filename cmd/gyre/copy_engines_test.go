@@ -89,6 +89,50 @@ func TestExportOfLinksIsAnImport(t *testing.T) {
 	}
 }
 
+// TestImportAsksOncePerBatch imports where a part of the events is there already, links and
+// all. A batch takes one Commit that is refused and one that is written, at most.
+func TestImportAsksOncePerBatch(t *testing.T) {
+	t.Parallel()
+	ends := engineEnds(t)
+	seed := rand.Uint64()
+	t.Logf("a log of seed %d", seed)
+	var lines []string
+	withEnd(t, ends["disk"](), func(source *logEnd) {
+		newLinker(seed, "s").fill(t, source, 5000)
+		lines = strings.SplitAfter(strings.TrimSuffix(exportOf(t, source), "\n"), "\n")
+	})
+	var part strings.Builder
+	for i, line := range lines {
+		if i%6 == 0 && !strings.Contains(line, `"link":`) {
+			part.WriteString(line)
+		}
+	}
+	all, batches := strings.Join(lines, ""), uint64(len(lines)/batchEvents+1)
+	for name, end := range ends {
+		t.Run(name, func(t *testing.T) {
+			withEnd(t, end(), func(target *logEnd) {
+				store := target.wholeLog.(*core.Store)
+				if said, err := importTo(t.Context(), store, part.String()); err != nil {
+					t.Fatalf("%v: %s", err, said)
+				}
+				known := int(store.State().Head)
+				for _, skipped := range []int{known, len(lines)} {
+					before := store.Stats().Commits
+					if said, err := importTo(t.Context(), store, all); err != nil || !strings.Contains(said, ", "+comma(int64(skipped))+" skipped, ") {
+						t.Fatalf("of %d lines, %d are there: %v: %s", len(lines), skipped, err, said)
+					}
+					if commits := store.Stats().Commits - before; commits > 2*batches {
+						t.Errorf("%d batches with %d known lines took %d commits", batches, skipped, commits)
+					}
+				}
+				if head := store.State().Head; head != uint64(len(lines)) {
+					t.Errorf("the head is %d, want %d", head, len(lines))
+				}
+			})
+		})
+	}
+}
+
 func exportOf(t *testing.T, log wholeLog) string {
 	t.Helper()
 	var out strings.Builder
@@ -97,18 +141,6 @@ func exportOf(t *testing.T, log wholeLog) string {
 		t.Fatal(err)
 	}
 	return out.String()
-}
-
-// importTo imports, and answers what it says.
-func importTo(ctx context.Context, log core.Log, text string) (string, error) {
-	var said strings.Builder
-	a := &app{stdin: strings.NewReader(text), stderr: &said, timeout: defaultTimeout}
-	in, err := a.openLines("-")
-	if err != nil {
-		return "", err
-	}
-	err = a.importLines(ctx, log, in)
-	return said.String(), err
 }
 
 // withEnd opens an end of a copy, which is made if it is not there.

@@ -133,9 +133,10 @@ func (im *importer) run(ctx context.Context, in *lineReader, report func(read in
 	})
 }
 
-// write writes entries as one Commit. If only some of them are in the log, as after an
-// interrupted import, it tries each half; so it does to find the line of a link to an
-// unknown event.
+// write writes entries as one Commit. If some of them are in the log, the refusal says which,
+// and write skips those. For another reason it tries each half: to find the line of a link to
+// an unknown event or of an id that another stream has, and to write once what the batch has
+// twice.
 func (im *importer) write(ctx context.Context, entries []entry) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -152,6 +153,15 @@ func (im *importer) write(ctx context.Context, entries []entry) error {
 		im.done.Written += int64(n)
 		im.done.Links += linksOf(&c)
 		return nil
+	}
+	rest := withoutKnown(entries, core.AsError(err).Known)
+	switch {
+	case len(rest) == 0:
+		im.done.Skipped += int64(n)
+		return nil
+	case len(rest) < n:
+		im.done.Skipped += int64(n - len(rest))
+		return im.write(ctx, rest)
 	case n == 1:
 		return &lineError{im.name, entries[0].line, err}
 	case errors.Is(err, core.CodeDuplicateEvent), errors.Is(err, core.CodeEventNotFound):
@@ -161,6 +171,24 @@ func (im *importer) write(ctx context.Context, entries []entry) error {
 		return im.write(ctx, entries[n/2:])
 	}
 	return err
+}
+
+// withoutKnown returns the entries but for those with the numbers in known.
+func withoutKnown(entries []entry, known []int) []entry {
+	if len(known) == 0 {
+		return entries
+	}
+	isKnown := make(map[int]bool, len(known))
+	for _, k := range known {
+		isKnown[k] = true
+	}
+	rest := make([]entry, 0, len(entries))
+	for i := range entries {
+		if !isKnown[i] {
+			rest = append(rest, entries[i])
+		}
+	}
+	return rest
 }
 
 // commitOf appends the entries in their order, neighbours of one kind and stream

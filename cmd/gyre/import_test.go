@@ -2,11 +2,14 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,6 +19,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/memory"
 )
 
 // TestImportInterrupted stops an import in the middle with SIGINT and runs it again.
@@ -71,12 +75,13 @@ func TestImportInterrupted(t *testing.T) {
 	}
 }
 
-// TestImportIntoMixture imports where every other event is there already, so that no
-// half of a batch is all known or all new until it is one event.
+// TestImportIntoMixture imports where every other event is there already. What is known of a
+// batch costs one refusal, and a batch of which all is known, though in another order, no more.
 func TestImportIntoMixture(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
-	lines := importLines(200)
-	node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), "--engine", "memory")
+	lines := importLines(4 * batchEvents)
+	node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), "--data", filepath.Join(dir, "data"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,12 +91,13 @@ func TestImportIntoMixture(t *testing.T) {
 		half = append(half, lines[i])
 	}
 	for _, step := range []struct {
-		lines []string
-		want  string
+		lines            []string
+		want             string
+		written, refused float64 // appends, so far
 	}{
-		{half, "100 events written, 0 skipped"},
-		{lines, "100 events written, 100 skipped"},
-		{lines, "0 events written, 200 skipped"},
+		{half, "2,000 events written, 0 skipped", 2, 0},
+		{lines, "2,000 events written, 2,000 skipped", 6, 4},
+		{lines, "0 events written, 4,000 skipped", 6, 8},
 	} {
 		file := filepath.Join(dir, "events.ndjson")
 		if err := os.WriteFile(file, []byte(strings.Join(step.lines, "")), 0o600); err != nil {
@@ -100,6 +106,36 @@ func TestImportIntoMixture(t *testing.T) {
 		if _, words := mustRun(t, "import", file, "--server", node.url); !strings.Contains(words, step.want) {
 			t.Errorf("want %q: %s", step.want, words)
 		}
+		written := metric(t, node, `gyre_append_duration_seconds_count\{result="ok"\}`)
+		refused := metric(t, node, "gyre_append_conflicts_total")
+		if written != step.written || refused != step.refused {
+			t.Errorf("%s: %v appends written and %v refused so far, want %v and %v", step.want, written, refused, step.written, step.refused)
+		}
+	}
+	// Those that were there stay, and the others follow in the order of the file.
+	order := half
+	for i := 1; i < len(lines); i += 2 {
+		order = append(order, lines[i])
+	}
+	checkExport(t, node.url, order)
+}
+
+// TestImportTwiceInOneBatch: an id that a batch has twice is written once, where it is first.
+// One that another stream has is refused with its line.
+func TestImportTwiceInOneBatch(t *testing.T) {
+	lines := importLines(100)
+	store := core.NewStore(memory.New(), core.StoreConfig{})
+	defer store.Close()
+	twice := slices.Concat(lines[:70], lines[60:])
+	if said, err := importTo(t.Context(), store, strings.Join(twice, "")); err != nil || !strings.Contains(said, "100 events written, 10 skipped") {
+		t.Errorf("%v: %s", err, said)
+	}
+	more := importLines(100)
+	more[40] = strings.Replace(lines[3], `"s-1"`, `"elsewhere"`, 1)
+	_, err := importTo(t.Context(), store, strings.Join(slices.Concat(lines, more), ""))
+	var at *lineError
+	if !errors.Is(err, core.CodeDuplicateEvent) || !errors.As(err, &at) || at.line != 141 {
+		t.Errorf("an id of another stream: %v", err)
 	}
 }
 
@@ -139,6 +175,18 @@ func TestSampleComesBack(t *testing.T) {
 	if _, words := mustRun(t, "import", sample, "--server", node.url); !strings.Contains(words, "0 events written, 2,000 skipped") {
 		t.Errorf("the second import says %s", words)
 	}
+}
+
+// importTo imports, and answers what it says.
+func importTo(ctx context.Context, log core.Log, text string) (string, error) {
+	var said strings.Builder
+	a := &app{stdin: strings.NewReader(text), stderr: &said, timeout: defaultTimeout}
+	in, err := a.openLines("-")
+	if err != nil {
+		return "", err
+	}
+	err = a.importLines(ctx, log, in)
+	return said.String(), err
 }
 
 // canonical are the members of an object, each as RFC 8785 writes it.

@@ -182,28 +182,6 @@ func writeText(t *testing.T, c net.Conn, text string) {
 	}
 }
 
-// metric is the value of one of the node's metrics.
-func metric(t *testing.T, node *process, name string) float64 {
-	res, err := http.Get(node.url + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindSubmatch(text)
-	if m == nil {
-		t.Fatalf("no metric %s", name)
-	}
-	n, err := strconv.ParseFloat(string(m[1]), 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
 // peakMiB is the most memory that the node has had.
 func peakMiB(t *testing.T, node *process) int {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", node.cmd.Process.Pid))

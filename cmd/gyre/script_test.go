@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -111,6 +112,29 @@ const startWithin = time.Minute
 // time.
 func (p *process) dumpAfter(d time.Duration) *time.Timer {
 	return time.AfterFunc(d, func() { _ = p.cmd.Process.Signal(syscall.SIGQUIT) })
+}
+
+// metric is the value of one of the node's metrics, whose name is a regular expression.
+func metric(t *testing.T, node *process, name string) float64 {
+	t.Helper()
+	res, err := http.Get(node.url + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindSubmatch(text)
+	if m == nil {
+		t.Fatalf("no metric %s", name)
+	}
+	n, err := strconv.ParseFloat(string(m[1]), 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // nodes are those of one script. Scripts run one command at a time.

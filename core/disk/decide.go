@@ -45,7 +45,7 @@ const manyStreams = 8
 // encoded, with what is in the decision.
 func (e *Engine) decide(c *core.Commit) (*core.Result, error) {
 	if result, err := e.lookUp(c); result != nil || err != nil {
-		return result, err
+		return result, core.NoteKnown(err, c, e.has)
 	}
 	if err := e.placeAppends(c); err != nil {
 		return nil, err
@@ -182,6 +182,14 @@ func (e *Engine) earlier(c *core.Commit) (*core.Result, error) {
 		return nil, core.NewDuplicateEvent(streamOfID(c, *found), *found)
 	}
 	return &result, nil
+}
+
+// has reports whether the stream of a has the n-th event or link of the Commit that is decided.
+func (e *Engine) has(n int, a *core.Append, id core.ID) (bool, error) {
+	_, known, err := e.find(&id, e.writer.decision.hashes[n], func(ev *core.Event) bool {
+		return ev.Stream == a.Stream && isEvent(ev) == (len(a.Links) == 0)
+	}, e.allDecided())
+	return known, err
 }
 
 func streamOfID(c *core.Commit, id core.ID) string {

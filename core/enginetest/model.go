@@ -44,6 +44,7 @@ type verdict struct {
 	code    core.Code
 	element int
 	actual  uint64
+	known   []int // of duplicate_event
 	// incarnation says that it is refused because of the stream's incarnation.
 	incarnation bool
 	result      core.Result
@@ -59,6 +60,7 @@ func (m *model) judge(c *core.Commit) verdict {
 		return verdict{result: result}
 	}
 	if v := m.judgeIDs(c); v.code != "" {
+		v.known = m.knownOf(c)
 		return v
 	}
 	v := verdict{}
@@ -146,6 +148,25 @@ func (m *model) judgeIDs(c *core.Commit) verdict {
 		}
 	}
 	return verdict{}
+}
+
+// knownOf has the numbers of the events and links of c that their streams have.
+func (m *model) knownOf(c *core.Commit) (known []int) {
+	n := 0
+	for _, a := range c.Appends {
+		isLink := len(a.Links) > 0
+		ids := a.Links
+		for _, e := range a.Events {
+			ids = append(ids, e.ID)
+		}
+		for _, id := range ids {
+			if slices.ContainsFunc(m.streams[a.Stream], func(e core.Event) bool { return e.ID == id && e.Link.IsZero() != isLink }) {
+				known = append(known, n)
+			}
+			n++
+		}
+	}
+	return known
 }
 
 // retry finds the runs of the log that c is a repetition of.
@@ -278,6 +299,9 @@ func (v verdict) compareError(got error) error {
 		return fmt.Errorf("answered %v, want %s", got, v.code)
 	}
 	if v.code == core.CodeDuplicateEvent {
+		if !slices.Equal(err.Known, v.known) {
+			return fmt.Errorf("answered %w: known are %v, want %v", err, err.Known, v.known)
+		}
 		return nil
 	}
 	if err.Element == nil || *err.Element != v.element {

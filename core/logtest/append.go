@@ -69,6 +69,18 @@ var appendTests = []test{
 			s.Errorf("%v: id %s, stream %q", e2, e2.EventID, e2.Stream)
 		}
 	}},
+	{"duplicate_event_says_what_is_known", func(s *suite) {
+		known := newEvents(4)
+		s.must(appendTo("a", core.AnyVersion, known...))
+		s.must(linkTo("l", core.AnyVersion, known[0].ID))
+		c := appendTo("a", core.AnyVersion, known[2], newEvent(), known[1])
+		c.Appends = append(c.Appends, appendTo("b", core.AnyVersion, known[3]).Appends...)
+		c.Appends = append(c.Appends, linkTo("l", core.AnyVersion, known[3].ID, known[0].ID).Appends...)
+		_, err := s.log.Append(s.ctx, c)
+		if e := s.refusal(err, core.CodeDuplicateEvent); !slices.Equal(e.Known, []int{0, 2, 5}) {
+			s.Errorf("%v: known are %v, want 0, 2 and 5", e, e.Known)
+		}
+	}},
 	{"all_fields_arrive", allFields},
 	{"P12_bad_commits_change_nothing", badCommits},
 	{"A03_concurrent_any", func(s *suite) {

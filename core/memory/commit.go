@@ -104,9 +104,19 @@ func (e *Engine) lookUp(c *core.Commit) (first core.Result, isDuplicate bool, er
 		first.Duplicate = true
 		return first, true, nil
 	case wrong != nil:
-		return core.Result{}, false, wrong
+		return core.Result{}, false, core.NoteKnown(wrong, c, e.has)
 	}
 	return core.Result{}, false, nil
+}
+
+// has reports whether the stream of a has the event, or the link of a that is to it.
+func (e *Engine) has(_ int, a *core.Append, id core.ID) (bool, error) {
+	if len(a.Links) > 0 {
+		_, isLinked := e.links[linkKey{a.Stream, id}]
+		return isLinked, nil
+	}
+	home, isKnown := e.ids[id]
+	return isKnown && home.stream == a.Stream, nil
 }
 
 // run returns where the events or links of a are, all of which are known, and

@@ -149,7 +149,10 @@ func (s *evaluation) lookUp(e *entry) (*core.Result, error) {
 	case isRetry:
 		return &first, nil
 	case wrong != nil:
-		return nil, wrong
+		return nil, core.NoteKnown(wrong, c, func(n int, a *core.Append, _ core.ID) (bool, error) {
+			p, isKnown := s.placeOf(e.ids[n])
+			return isKnown && p.stream == a.Stream && p.link == (len(a.Links) > 0), nil
+		})
 	}
 	return nil, nil
 }

@@ -41,6 +41,7 @@ type Error struct {
 
 	Positions []uint64 `json:"positions,omitzero"`
 	Versions  []uint64 `json:"versions,omitzero"`
+	Known     []int    `json:"known,omitzero"`
 }
 
 // NewError makes the object. Of an error that is not a core.Error only its kind
@@ -53,7 +54,7 @@ func NewError(err error) *Error {
 		Retryable: info.Retryable, Doc: DocPath(e.Code),
 		Stream: validText(e.Stream), Expected: (*Expect)(e.Expected), Actual: e.Actual, EventID: ID(e.EventID),
 		Element: e.Element, Limit: e.Limit, Offset: e.Offset, Epoch: e.Epoch, RetryAfterMs: e.RetryAfter.Milliseconds(),
-		Positions: e.Positions, Versions: e.Versions,
+		Positions: e.Positions, Versions: e.Versions, Known: e.Known,
 	}
 }
 
@@ -66,7 +67,7 @@ func (e *Error) Err() *core.Error {
 	c := core.Errorf(e.Code, "%s", e.Detail)
 	c.Stream, c.Expected, c.Actual, c.EventID = e.Stream, (*core.Expect)(e.Expected), e.Actual, core.ID(e.EventID)
 	c.Element, c.Limit, c.Offset, c.Epoch = e.Element, e.Limit, e.Offset, e.Epoch
-	c.Positions, c.Versions = e.Positions, e.Versions
+	c.Positions, c.Versions, c.Known = e.Positions, e.Versions, e.Known
 	c.RetryAfter = time.Duration(max(0, min(e.RetryAfterMs, maxRetryAfter.Milliseconds()))) * time.Millisecond
 	return c
 }

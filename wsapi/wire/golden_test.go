@@ -356,6 +356,7 @@ func serverVectors(t testing.TB) []named {
 	element := 1
 	refused.Element = &element
 	known := core.NewDuplicateEvent("order-42", id)
+	known.Known = []int{0, 2}
 	large := core.Errorf(core.CodeFrameTooLarge, "too large")
 	large.Limit = 5242880
 	changed := core.Errorf(core.CodeLogChanged, "the cursor is of log %q", "k3f9")

@@ -26,6 +26,8 @@ export interface ErrorFields {
   readonly positions?: readonly number[];
   /** Of unexpected_ack, where an answer named events by versions: which were not in flight. */
   readonly versions?: readonly number[];
+  /** Of duplicate_event: the events and links that their streams have already, numbered from 0 over all appends. */
+  readonly known?: readonly number[];
   /** What the code means, in one line. */
   readonly title?: string;
   /** What to do. */
@@ -78,6 +80,7 @@ export class GyreError extends Error implements ErrorFields {
   declare readonly retryAfterMs?: number;
   declare readonly positions?: readonly number[];
   declare readonly versions?: readonly number[];
+  declare readonly known?: readonly number[];
   declare readonly title?: string;
   declare readonly fix?: string;
   declare readonly status?: number;
