@@ -125,7 +125,7 @@ func (c *Commit) noticeID() func(i int, n notice) ID {
 	}
 }
 
-// notices reports whether b has a notice: what is in memory from before may be removed, or
+// notices reports whether b has a notice: what is in memory from before may be removed, deleted or
 // expired. It returns what is; of any streams, where b does not have all that was written between
 // its positions.
 func (b *Batch) notices() (found bool, removed []removal) {
@@ -149,8 +149,8 @@ func (b *Batch) notices() (found bool, removed []removal) {
 	return found, removed
 }
 
-// appendRemoved appends the stream whose events are removed, if a notice says so, and an expiry if
-// it says that a policy of retention was put.
+// appendRemoved appends what a notice says: the removal, or the deletion, of a stream, or an expiry
+// where a policy of retention was put.
 func appendRemoved(removed []removal, notice []byte) []removal {
 	var e Event
 	if _, err := DecodeEvent(notice, &e); err != nil {
@@ -159,12 +159,15 @@ func appendRemoved(removed []removal, notice []byte) []removal {
 	if e.Type == RetentionNotice {
 		return append(removed, removal{expiry: true})
 	}
-	if e.Type != noticeTypes[RemoveStream] && e.Type != noticeTypes[TombstoneStream] {
-		return removed
-	}
 	var data noticeData
 	if err := json.Unmarshal(e.Data, &data); err != nil {
 		return append(removed, removal{})
 	}
-	return append(removed, removal{stream: data.Stream, before: e.Position})
+	switch e.Type {
+	case noticeTypes[DeleteStream], noticeTypes[UndeleteStream]:
+		return append(removed, removal{stream: data.Stream, deletion: true})
+	case noticeTypes[RemoveStream], noticeTypes[TombstoneStream]:
+		return append(removed, removal{stream: data.Stream, before: e.Position})
+	}
+	return removed
 }

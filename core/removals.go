@@ -53,11 +53,13 @@ type removals struct {
 }
 
 // removal says that the events of a stream are gone that have positions before another. One
-// without a stream says that any events may be gone; one of expiry, that some may have expired.
+// without a stream says that any events may be gone; one of expiry, that some may have expired. One
+// of deletion says that a stream was deleted, or undeleted, and that nothing is gone.
 type removal struct {
-	stream string
-	before uint64
-	expiry bool
+	stream   string
+	before   uint64
+	expiry   bool
+	deletion bool
 }
 
 // expiresEvery is how often those that keep events in memory look for what has expired with time,
@@ -66,18 +68,15 @@ const expiresEvery = 30 * time.Second
 
 func makeRemovals() *removals { return &removals{changed: make(chan struct{})} }
 
-// add notes removals.
-func (r *removals) add(which ...removal) {
-	if len(which) == 0 {
-		return
-	}
+// add notes a removal.
+func (r *removals) add(x removal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.recent = append(r.recent, which...)
+	r.recent = append(r.recent, x)
 	if n := len(r.recent); n > 2*maxRecentRemovals {
 		r.recent = slices.Clone(r.recent[n-maxRecentRemovals:])
 	}
-	r.count.Add(uint64(len(which)))
+	r.count.Add(1)
 	close(r.changed)
 	r.changed = make(chan struct{})
 }
@@ -131,7 +130,7 @@ func (s *Store) Removed(since uint64) Removed {
 }
 
 // MayBeGone has whoever keeps events in memory, or parked, look which of them are gone.
-func (s *Store) MayBeGone() { s.tail.removals.add(removal{}) }
+func (s *Store) MayBeGone() { s.tail.note(removal{}) }
 
 // Expires is RemovalWatcher.Expires.
 func (s *Store) Expires() bool { return s.policies.any.Load() }

@@ -48,3 +48,47 @@ func TestRemoved(t *testing.T) {
 		t.Errorf("after more than it remembers: %+v", len(got.Streams))
 	}
 }
+
+// Deletions says which streams were deleted, or undeleted, as long as a Store remembers all. These
+// are no removals.
+func TestDeletions(t *testing.T) {
+	s := openStore(t, core.StoreConfig{})
+	change := func(action core.StreamAction, streams ...string) {
+		t.Helper()
+		var c core.Commit
+		for _, stream := range streams {
+			c.Streams = append(c.Streams, core.StreamOp{Stream: stream, Expect: core.AnyVersion, Action: action})
+		}
+		if _, err := s.Append(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	many := make([]string, core.MaxCommitStreams)
+	for i := range many {
+		many[i] = fmt.Sprintf("many-%d", i)
+		c := core.Commit{Appends: []core.Append{{Stream: many[i], Expect: core.AnyVersion, Events: []core.NewEvent{{Type: "T", Data: []byte("{}")}}}}}
+		if _, err := s.Append(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	removals, before := s.Removals(), s.Deletions()
+	if !s.MayBeDeleted(many[0], 0) || s.MayBeDeleted(many[0], before) {
+		t.Error("a new Store knows of a deletion, or of those before it")
+	}
+	change(core.DeleteStream, many[0])
+	change(core.UndeleteStream, many[0])
+	change(core.TombstoneStream, "gone")
+	if after := s.Deletions(); after != before+2 || s.Removals() != removals+1 {
+		t.Errorf("counts %d deletions and %d removals", after-before, s.Removals()-removals)
+	}
+	if !s.MayBeDeleted(many[0], before) || s.MayBeDeleted(many[0], s.Deletions()) || s.MayBeDeleted(many[1], before) {
+		t.Errorf("another stream than %q was deleted", many[0])
+	}
+	for range 3 {
+		change(core.DeleteStream, many...)
+		change(core.UndeleteStream, many...)
+	}
+	if !s.MayBeDeleted("other", before) {
+		t.Error("a Store remembers more than it has")
+	}
+}

@@ -13,9 +13,9 @@ type tail struct {
 
 	// gaps has room for one: an early batch waits for events of another writer.
 	gaps chan struct{}
-	// removals are those that the tail has got notices of, or may have missed. They are noted
-	// in one step with forgetting the events, with mu held.
-	removals *removals
+	// removals, and deletions, are those that the tail has got notices of, or may have missed. They
+	// are noted in one step with forgetting the events, with mu held.
+	removals, deletions *removals
 
 	mu sync.Mutex // protects the fields below
 	// log is the identity of the log that this is the tail of.
@@ -53,8 +53,8 @@ type early struct {
 type workerSet uint
 
 func newTail(maxBytes int, log string, head uint64) *tail {
-	t := &tail{maxBytes: maxBytes, log: log, end: head, waiters: makeWaiters(), gaps: make(chan struct{}, 1), removals: makeRemovals()}
-	t.removals.add(removal{}) // what was removed before
+	t := &tail{maxBytes: maxBytes, log: log, end: head, waiters: makeWaiters(), gaps: make(chan struct{}, 1), removals: makeRemovals(), deletions: makeRemovals()}
+	t.note(removal{}) // what was removed before
 	return t
 }
 
@@ -91,7 +91,7 @@ func (t *tail) publish(worker int, b Batch, others workerSet) {
 	for i := range t.early {
 		t.early[i].awaits &^= 1 << worker
 	}
-	t.removals.add(removed...)
+	t.note(removed...)
 	if notice {
 		t.forget()
 	}
@@ -102,6 +102,18 @@ func (t *tail) publish(worker int, b Batch, others workerSet) {
 		t.early = append(t.early, early{b, others})
 	}
 	t.takeEarly()
+}
+
+// note notes removals, and deletions. What may be of any stream may be either.
+func (t *tail) note(which ...removal) {
+	for _, x := range which {
+		if !x.deletion {
+			t.removals.add(x)
+		}
+		if x.deletion || x == (removal{}) {
+			t.deletions.add(x)
+		}
+	}
 }
 
 // forget discards all events: some of them may be removed. mu is held.
@@ -182,7 +194,7 @@ func (t *tail) fill(page Page) {
 	notice, removed := page.notices()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.removals.add(removed...)
+	t.note(removed...)
 	if notice {
 		t.forget()
 	}
@@ -212,7 +224,7 @@ func (t *tail) keep(log string, head uint64) bool {
 		return true
 	}
 	t.restart()
-	t.removals.add(removal{})
+	t.note(removal{})
 	t.early = nil
 	t.log, t.end = log, head
 	return false
@@ -234,7 +246,7 @@ func (t *tail) skipTo(head uint64) {
 	defer t.mu.Unlock()
 	if head > t.end {
 		t.restart()
-		t.removals.add(removal{}) // there may be notices in the gap
+		t.note(removal{}) // there may be notices in the gap
 		t.end = head
 	}
 	t.takeEarly()
@@ -248,7 +260,7 @@ func (t *tail) notePassed() bool {
 	defer t.mu.Unlock()
 	passed := t.passed
 	if t.passed = false; passed {
-		t.removals.add(removal{})
+		t.note(removal{})
 	}
 	return passed
 }

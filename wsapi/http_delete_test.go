@@ -218,3 +218,23 @@ func TestChangesAreCounted(t *testing.T) {
 		}
 	}
 }
+
+// D10: a fetch gets nothing of a deleted stream that was read ahead of its deletion, and all of it
+// when the stream is back.
+func TestFetchOfDeletedStream(t *testing.T) {
+	n := newNode(t, wsapi.Config{})
+	n.feed(10, 2) // s-1 has 2, 4, 6, 8 and 10
+	f := n.fetch("s", `{"max":2,"options":{"stream":"s-1"}}`)
+	if f.String() != "[{2 1} {4 1}]" {
+		t.Fatalf("%+v", f)
+	}
+	n.do("DELETE", "/v1/streams/s-1", "").want(t, 204)
+	n.do("POST", "/v1/subscriptions/s/ack", fmt.Sprintf(`{"lease":%d,"upTo":4}`, f.Lease), asJSON).want(t, 204)
+	if f = n.fetch("s", `{"waitMs":100}`); f.Lease != 0 || len(f.Events) > 0 {
+		t.Errorf("of the deleted stream %+v", f)
+	}
+	n.do("POST", "/v1/streams/s-1/undelete", "").want(t, 204)
+	if f = n.fetch("s", `{"waitMs":10000}`); f.String() != "[{6 1} {8 1} {10 1}]" {
+		t.Errorf("of the undeleted stream %+v", f)
+	}
+}

@@ -40,6 +40,9 @@
 // taken it does not time out: a slow connection keeps it for as long as the connection's
 // own write timeout allows. After a wait, the time to ack begins with Take.
 //
+// While its one stream is deleted, a subscription hands out nothing of what its machine has read,
+// sends again or replays. All of that counts as sent and not taken until the stream is undeleted.
+//
 // Parked events are stored by position. One that is named by its id is looked up in the
 // log's own index of ids, links included, however many are parked.
 //

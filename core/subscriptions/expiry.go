@@ -62,11 +62,11 @@ func (x *expiry) looksEvery() time.Duration {
 	return min(max(leastLooks, looksPart*x.lasted), mostLooks)
 }
 
-// mayHandOut is current, for a subscriber: Wake follows if it returns false. mu is held.
+// mayHandOut is current and isThere, for a subscriber: Wake follows if it returns false. mu is held.
 func (h *host) mayHandOut() bool {
 	ok := h.current()
 	h.expiry.asked = !ok
-	return ok
+	return ok && h.isThere()
 }
 
 func (h *host) keepsAny() bool {

@@ -45,6 +45,7 @@ type host struct {
 	subs     map[delivery.Lease]*subscriber
 	due      due
 	expiry   expiry
+	deletion deletion
 	waiting  waiting
 	reading  bool  // there is a reader
 	draining bool  // Owner.Drain has begun

@@ -21,6 +21,7 @@ type Store interface {
 	Records(ctx context.Context, r core.RecordsRequest) ([]core.Record, error)
 	State() core.State
 	core.RemovalWatcher
+	core.DeletionWatcher
 }
 
 var (
@@ -125,6 +126,8 @@ func New(config Config) (*Owner, error) {
 	o.running.Go(func() { o.loader.run(o.ctx) })
 	removals := o.store.Removals()
 	o.running.Go(func() { o.watchRemovals(removals) })
+	deletions := o.store.Deletions()
+	o.running.Go(func() { o.watchDeletions(deletions) })
 	o.running.Go(o.expireParked)
 	return o, nil
 }

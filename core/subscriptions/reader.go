@@ -31,9 +31,13 @@ func (h *host) follow(sel *selector) (fed bool, err error) {
 		if err != nil {
 			return fed, err
 		}
+		deletions := h.owner.store.Deletions()
 		d, err := follower.Next(h.ctx, limit)
 		if err != nil {
 			return fed, err
+		}
+		if d.Count > 0 {
+			h.wasThere(deletions)
 		}
 		if items, err = h.feedAll(sel, items, &d); err != nil {
 			return fed, err

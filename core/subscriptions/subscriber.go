@@ -301,7 +301,10 @@ func (s *subscriber) Take(limit core.Limit) (d Delivery, ok bool, err error) {
 	}
 	d = Delivery{State: s.reported, Checkpoint: h.saver.saved.Checkpoint, Head: h.head(), Lease: uint64(s.lease), Incarnation: h.incarnation.ID}
 	if len(s.pending.runs) > 0 && !h.mayHandOut() {
-		return d, false, nil // Wake follows
+		if h.deletion.deleted {
+			s.report(&d)
+		}
+		return d, d.Changed, nil // Wake follows
 	}
 	if len(s.pending.runs) > 0 {
 		now, since, taken := time.Now(), s.pending.runs[0].since, run{}
@@ -322,10 +325,16 @@ func (s *subscriber) Take(limit core.Limit) (d Delivery, ok bool, err error) {
 	if len(s.pending.runs) > 0 {
 		return d, true, nil // the state is reported after the rest
 	}
-	if d.State = h.machine.State(); d.State != s.reported {
-		s.reported, d.Changed, d.Reason = d.State, true, h.machine.Reason()
-	}
+	s.report(&d)
 	return d, d.Count > 0 || d.Changed, nil
+}
+
+// report adds the state to a delivery. host.mu is held.
+func (s *subscriber) report(d *Delivery) {
+	m := s.host.machine
+	if d.State = m.State(); d.State != s.reported {
+		s.reported, d.Changed, d.Reason = d.State, true, m.Reason()
+	}
 }
 
 // wake has whoever takes look. host.mu is held.
