@@ -71,7 +71,7 @@ func (r *Router) unaware(head uint64) []Link {
 	defer r.mu.Unlock()
 	links := make([]Link, 0, len(r.peers))
 	for session, pr := range r.peers {
-		if pr.link != nil && !slices.Contains(aware, session) {
+		if pr.link != nil && !pr.gone && !slices.Contains(aware, session) {
 			links = append(links, pr.link)
 		}
 	}

@@ -274,7 +274,7 @@ func (r *Router) linkForLease(ctx context.Context, session uint64) (l Link, done
 	}
 	r.mu.Lock()
 	defer r.unlock()
-	pr := r.peers[session]
+	pr := r.peer(session)
 	if pr == nil || pr.link != l {
 		return nil, nil, core.Errorf(core.CodeNotServing, "session %d has left the view", session)
 	}

@@ -39,7 +39,7 @@ type peer struct {
 	full       bool // entries wait for room in queue
 	out        int  // entries that the Link has, and has not answered
 	renew      bool // another generation of the Link is needed (R5)
-	gone       bool // it does not serve
+	gone       bool // it does not serve; run forgets it, unless it serves again before
 	leases     int  // of subscribers that use the Link; it stays until the owner ends them
 	pause      time.Duration
 	up         chan struct{} // closed while there is a Link
@@ -51,14 +51,12 @@ type queued struct {
 	path  *path
 }
 
-// setPeers has a peer for every other node that serves.
+// setPeers has a peer for every other node that serves. One that drains may be in no State for a
+// moment: it has the same peer afterwards, since a new Link would close the one that leases use.
 func (r *Router) setPeers() {
 	members := r.state.roster().members
 	for session, pr := range r.peers {
-		if !slices.ContainsFunc(members, func(m ring.Member) bool { return m.Session == session }) {
-			pr.gone = true
-			delete(r.peers, session)
-		}
+		pr.gone = !slices.ContainsFunc(members, func(m ring.Member) bool { return m.Session == session })
 		pr.pause = 0
 		pr.signal()
 	}
@@ -70,6 +68,14 @@ func (r *Router) setPeers() {
 		r.peers[m.Session] = pr
 		r.running.Go(pr.run)
 	}
+}
+
+// peer returns the peer of a session that serves, or nil. mu is held.
+func (r *Router) peer(session uint64) *peer {
+	if pr := r.peers[session]; pr != nil && !pr.gone {
+		return pr
+	}
+	return nil
 }
 
 // push queues e.
@@ -123,6 +129,9 @@ func (pr *peer) rest() bool {
 	r := pr.router
 	for {
 		r.mu.Lock()
+		if pr.gone {
+			delete(r.peers, pr.member.Session)
+		}
 		pause, over := pr.pause, pr.gone || r.closing.Err() != nil
 		r.mu.Unlock()
 		if over || pause == 0 {
@@ -203,7 +212,10 @@ func (pr *peer) feed(link Link) {
 		if leave && idle {
 			return
 		}
-		if leave && parting == nil {
+		switch {
+		case !leave:
+			parting = nil
+		case parting == nil:
 			parting = time.After(partingWithin)
 		}
 		select {
@@ -307,7 +319,7 @@ func (r *Router) link(ctx context.Context, session uint64) (Link, error) {
 	for {
 		r.mu.Lock()
 		r.look()
-		pr := r.peers[session]
+		pr := r.peer(session)
 		var link Link
 		var up chan struct{}
 		if pr != nil {

@@ -82,7 +82,7 @@ func (r *Router) endOwn() {
 
 // peerPath returns the path by the Link to a session, under the newest epoch, or nil.
 func (r *Router) peerPath(session uint64) *path {
-	pr := r.peers[session]
+	pr := r.peer(session)
 	if pr == nil || pr.link == nil || pr.renew {
 		return nil
 	}

@@ -50,15 +50,23 @@ func TestRollingRestartsSoak(t *testing.T) {
 			ring[i].restart()
 			load.await(before + 50)
 			if t.Failed() {
-				for _, n := range ring {
-					t.Logf("%s:\n%s", n.listen, n.log())
-				}
+				tellLogs(t, ring)
 				t.Fatalf("round %d, node %d", round+1, i+1)
 			}
 		}
 	}
-	load.finish()
+	if load.finish(); t.Failed() {
+		tellLogs(t, ring)
+	}
 	t.Logf("%d rounds, %d calls, %d events", rounds, load.calls.Load(), load.written.Load())
+}
+
+// tellLogs has the test say what its nodes have logged.
+func tellLogs(t *testing.T, ring []*ringNode) {
+	t.Helper()
+	for _, n := range ring {
+		t.Logf("%s:\n%s", n.listen, n.log())
+	}
 }
 
 // startRolling starts a ring that serves.
