@@ -153,9 +153,7 @@ func work(t *testing.T, engines ...*postgres.Engine) {
 		if err != nil || len(streams.Streams) != 1 || streams.Streams[0].Name != "ströme" {
 			t.Errorf("streams: %+v, %v", streams, err)
 		}
-		if err := e.State().ReadOnly; err != nil {
-			t.Errorf("the state is %v", err)
-		}
+		awaitWritable(t, e)
 	}
 	for _, e := range engines {
 		c := &core.Commit{Appends: []core.Append{{Stream: "b", Expect: core.AnyVersion, Events: benchEvents(1)}}}
@@ -163,6 +161,20 @@ func work(t *testing.T, engines ...*postgres.Engine) {
 			t.Errorf("under locks: %v", o.Err)
 		}
 	}
+}
+
+// awaitWritable waits until the engine has no problem: a connection that a server with hostile
+// defaults ended before it was set up is one, until the next look.
+func awaitWritable(t *testing.T, e *postgres.Engine) {
+	t.Helper()
+	var err error
+	for late := time.Now().Add(20 * time.Second); time.Now().Before(late); {
+		if err = e.State().ReadOnly; err == nil {
+			return
+		}
+		_, _ = e.Read(t.Context(), core.ReadRequest{Stream: core.All, From: 1, Limit: core.Limit{Events: 1, Bytes: 1}})
+	}
+	t.Errorf("the state is %v", err)
 }
 
 // TestUnreadableAnswerIsNotAway: a value that cannot be decoded does not mean that the
